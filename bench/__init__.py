@@ -1,0 +1,1 @@
+"""Measuring: harness, devices, gates and reports."""

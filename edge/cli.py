@@ -1,0 +1,3 @@
+"""The `edge` command."""
+def main() -> int:
+    return 0

@@ -1,0 +1,1 @@
+"""The verbs of the `edge` command, one module each; loaded when called."""

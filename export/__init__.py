@@ -1,0 +1,1 @@
+"""From a PyTorch module to ONNX and TFLite files, with proof."""

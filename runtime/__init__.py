@@ -1,0 +1,1 @@
+"""Ground floor: cards, preprocessing, engines, decoders, pipelines. Never torch or tensorflow."""
