@@ -1,3 +1,207 @@
-"""The `edge` command."""
-def main() -> int:
-    return 0
+"""The `edge` command: a group that imports a verb when it is asked for, and the one place that prints errors.
+
+A verb is a module `edge.commands.<verb>` with a click command called `command`. Whatever leaves a verb becomes one
+line on stderr and an exit code: 0 done, 1 failed, 2 usage or input refused, 3 a gate said no, 4 device, 5 resource
+limit, 6 inconclusive, 70 a bug of ours (traceback saved to a file), 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import importlib
+import io
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+import click
+
+from . import __version__
+from .runtime.errors import EdgeError, InputError, MissingExtraError, ResourceError, one_line
+
+__all__ = ["VERBS", "cli", "main"]
+
+# verb -> its line in `edge --help`, so that help imports no verb.
+VERBS = {
+    "models": "List the built-in models, or show one.",
+    "export": "Turn checkpoints into ONNX and TFLite files, with proof.",
+    "run": "Decode images or sound with an exported file.",
+    "doctor": "Say what is installed, what is missing, and how to mend it.",
+}
+EXIT_BUG = 70
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f".commands.{cmd_name}", __package__).command
+        # Docstrings are raw in house style, where click's mark for "do not wrap" stays two characters.
+        command.help = (command.help or "").replace("\\b\n", "\b\n")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, 1, cutoff=0.5)
+            hint = f"did you mean `edge {near[0]}`?" if near else f"verbs: {', '.join(VERBS)}"
+            raise InputError(f"there is no verb `{args[0]}`", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.version_option(__version__, prog_name="edge")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; EDGE_DEBUG=1 does the same.")
+def cli(debug: bool) -> None:
+    """From a PyTorch checkpoint to files that a phone or a Raspberry Pi runs, with proof.
+
+    Data goes to stdout, progress and errors to stderr.
+
+    \b
+    Example:
+        edge export face-retina-mnet025 --precision int8
+        edge run face-retina-mnet025-int8.onnx photo.jpg --draw seen.png
+    """
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        args: the words after `edge`; those of this process when None.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words or os.environ.get("EDGE_DEBUG", "") not in ("", "0")
+    try:
+        with _sigterm_raises():
+            code = _invoke(words or ["--help"])
+            sys.stdout.flush()  # a full disk shows here, while it can still be told
+    except BaseException as exc:  # every way out of a verb ends in one line and a code
+        code = _explain(exc, debug)
+        _abandon_stdout()
+    return code
+
+
+def _invoke(words: list[str]) -> int:
+    """Run the group without `click.main`, which prints interrupts and broken pipes in its own way."""
+    if instruction := os.environ.get("_EDGE_COMPLETE"):  # the shell asks for completions
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "edge", "_EDGE_COMPLETE", instruction)
+    colour = False if os.environ.get("NO_COLOR") else None
+    try:
+        with cli.make_context("edge", words, color=colour) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as exc:  # --help, --version
+        return exc.exit_code
+    return result if isinstance(result, int) else 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def _explain(exc: BaseException, debug: bool) -> int:
+    """Say on stderr what happened and return the exit code."""
+    if isinstance(exc, SystemExit):
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    if isinstance(exc, BrokenPipeError):  # the reader, `head` for one, has had enough
+        return 0
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        return _say(EdgeError("interrupted"), 130)
+    if isinstance(exc, _Terminated):
+        return _say(EdgeError("terminated"), 143)
+    if debug:
+        with contextlib.suppress(OSError):
+            traceback.print_exception(exc)
+    told = _as_edge_error(exc)
+    if told is not None:
+        return _say(told, told.exit_code)
+    return _say(_bug(exc), EXIT_BUG)
+
+
+def _as_edge_error(exc: BaseException) -> EdgeError | None:
+    """Return what a foreign exception means to a user, or None where it is a bug of ours."""
+    if isinstance(exc, EdgeError):
+        return exc
+    if isinstance(exc, click.ClickException):
+        context = getattr(exc, "ctx", None)
+        path = context.command_path if context is not None else "edge"
+        message = exc.format_message().rstrip(".")
+        return InputError(message[:1].lower() + message[1:], hint=f"see `{path} --help`")
+    if isinstance(exc, MemoryError):
+        return ResourceError("out of memory", hint="close other programs, or use fewer threads or a smaller input")
+    if isinstance(exc, OSError) and exc.errno is not None:
+        where = f"`{os.fsdecode(exc.filename)}`" if isinstance(exc.filename, str | bytes) else "a file or stdout"
+        if exc.errno in _NO_ROOM:
+            return ResourceError(f"cannot use {where}", got=exc.strerror, hint="free some space, or write elsewhere")
+        return InputError(f"cannot use {where}", got=exc.strerror)
+    if isinstance(exc, ModuleNotFoundError) and exc.name and not exc.name.startswith("edge"):
+        return MissingExtraError(f"this needs the package {exc.name}", hint="pip install 'edge-vision[export]'")
+    return None
+
+
+def _bug(exc: BaseException) -> EdgeError:
+    """Save the traceback and return the error that names the file."""
+    text = "".join(traceback.format_exception(exc))
+    what = f"bug in edge: {type(exc).__name__}: {str(exc)[:100]}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="edge-crash-", suffix=".log")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(f"edge {__version__}, Python {sys.version}\n{text}")
+    except OSError as failed:
+        return EdgeError(what, hint=f"run again with --debug; the traceback could not be saved: {failed.strerror}")
+    return EdgeError(what, hint=f"please report it with {path}")
+
+
+def _say(error: EdgeError, code: int) -> int:
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed or full, which changes no exit code
+        sys.stderr.write(one_line(error) + "\n")
+        sys.stderr.flush()
+    return code
+
+
+def _abandon_stdout() -> None:
+    """Keep what is left in stdout's buffer from failing once more, and louder, when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that temporary files go and children end."""
+
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, raise_terminated)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,144 @@
+"""The bundle: one folder a model, with its artifacts and a manifest, that appears whole or not at all.
+
+A run writes into `.run-…` beside the final folder, makes every file durable, and moves it into place in one rename
+(an exchange where a bundle stood there before). A lock file keeps two runs apart; what a killed run left behind is
+recognised by its free lock and removed at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..runtime.errors import InputError
+from .store import fsync_folder, sha256_file, write_durably
+
+__all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest"]
+
+MANIFEST = "manifest.json"
+_LOCK = ".edge.lock"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the output folder for this process; makes it if it is absent.
+
+    Raises:
+        InputError: it cannot be written, is a file, or another run holds it (named by its pid).
+    """
+    created = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / _LOCK).open("a+", encoding="utf-8")
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"output folder `{folder}` cannot be written", got=exc.strerror, hint="name another with --output"
+        ) from exc
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            stream.seek(0)
+            raise InputError(
+                f"output folder `{folder}` is in use by another run", got=f"pid {stream.read(16).strip()}"
+            ) from exc
+        try:
+            stream.truncate(0)
+            stream.write(f"{os.getpid()}\n")
+            stream.flush()
+            _remove_leftovers(folder)
+            yield
+        finally:
+            if created and list(folder.iterdir()) == [folder / _LOCK]:  # nothing was made: leave nothing
+                (folder / _LOCK).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+@contextlib.contextmanager
+def open_run(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the bundles; it is removed unless `commit` moved it into place."""
+    run = Path(tempfile.mkdtemp(prefix=".run-", dir=folder))
+    run.chmod(0o755)
+    try:
+        yield run
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def commit(run: Path, final: Path, manifest: dict[str, Any]) -> None:
+    """Complete the manifest with every file's bytes and SHA-256, and move the run into place in one rename."""
+    files = sorted(path for path in run.iterdir() if path.is_file())
+    manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
+    for path in files:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_durably(run / MANIFEST, text.encode())
+    fsync_folder(run)
+    if final.exists():
+        _exchange(run, final)
+    else:
+        os.rename(run, final)
+    fsync_folder(final.parent)
+
+
+def read_manifest(bundle: Path) -> dict[str, Any] | None:
+    """Return a bundle's manifest, or None where the folder is absent.
+
+    Raises:
+        InputError: something stands there that is no bundle.
+    """
+    if not bundle.exists() and not bundle.is_symlink():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["schema"] == 1 and isinstance(manifest["files"], dict):
+            return manifest
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"`{bundle}` stands in the way and is no bundle of edge", hint="name another folder with --output")
+
+
+def intact(bundle: Path, manifest: dict[str, Any]) -> bool:
+    """Return whether every file of the manifest is there with its bytes and hash."""
+    try:
+        return all(
+            (bundle / name).stat().st_size == facts["bytes"] and sha256_file(bundle / name) == facts["sha256"]
+            for name, facts in manifest["files"].items()
+        )
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _exchange(run: Path, final: Path) -> None:
+    """Swap two folders in one step where the system can (Linux), else in two renames."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        swap = getattr(libc, "renameat2", None)
+        at_cwd, exchange = -100, 2
+        if swap is not None and swap(at_cwd, os.fsencode(run), at_cwd, os.fsencode(final), exchange) == 0:
+            return
+    aside = run.with_name(run.name + ".old")
+    os.rename(final, aside)
+    os.rename(run, final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what dead runs left; we hold the lock, so no living run owns any of it."""
+    for path in folder.glob(".run-*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,73 @@
+"""Half-precision forms of a float32 ONNX graph: weights stored in fp16, or computed in fp16 as well."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from ..runtime.errors import ConversionError, PrecisionError
+
+__all__ = ["check_half_range", "half_compute", "half_weights"]
+
+MIN_HALF_ELEMENTS = 16  # smaller constants (eps, scales) stay float32: no bytes to win, accuracy to lose
+HALF_MAX = 65504.0
+HALF_MIN = 2.0**-25  # half of the smallest subnormal: rounds to zero
+
+
+def check_half_range(model: ModelProto) -> float:
+    """Return the share of non-zero weights that half precision flushes to zero.
+
+    Raises:
+        PrecisionError: a weight is beyond its largest number.
+    """
+    flushed = total = 0
+    for item in _float_weights(model):
+        values = np.abs(numpy_helper.to_array(item))
+        if float(values.max(initial=0.0)) > HALF_MAX:
+            raise PrecisionError(
+                f"weight `{item.name}` does not fit into fp16", expected=f"|w| <= {HALF_MAX:g}", got=float(values.max())
+            )
+        flushed += int(((values > 0) & (values <= HALF_MIN)).sum())
+        total += values.size
+    return flushed / total if total else 0.0
+
+
+def _float_weights(model: ModelProto) -> list[TensorProto]:
+    return [
+        item
+        for item in model.graph.initializer
+        if item.data_type == TensorProto.FLOAT and math.prod(item.dims) >= MIN_HALF_ELEMENTS
+    ]
+
+
+def half_weights(model: ModelProto) -> ModelProto:
+    """Store weights in half precision behind a Cast, which engines fold once when they load the file."""
+    casts = []
+    for item in _float_weights(model):
+        values = numpy_helper.to_array(item).astype(np.float16)
+        name = item.name
+        item.CopyFrom(numpy_helper.from_array(values, f"{name}.fp16"))
+        casts.append(onnx.helper.make_node("Cast", [item.name], [name], name=f"{name}/Cast", to=TensorProto.FLOAT))
+    nodes = casts + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def half_compute(model: ModelProto) -> ModelProto:
+    """Compute in half precision, except what onnxruntime's CPU kernels have in float32 only."""
+    from onnxruntime.transformers import float16
+
+    try:
+        result: ModelProto = float16.convert_float_to_float16(
+            model,
+            keep_io_types=True,
+            force_fp16_initializers=True,
+            op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "DeformConv", "GridSample"],
+        )
+    except Exception as exc:  # the converter raises plain kinds for any graph it does not know
+        raise ConversionError(f"the fp16 converter gave up: {str(exc)[:160]}") from exc
+    return result

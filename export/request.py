@@ -1,0 +1,170 @@
+"""What is asked of one export, and its name by content: known before torch is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runtime.card import Precision, Target
+from ..runtime.errors import CheckpointError, InputError
+from .calibration import MIN_SAMPLES, samples_key
+from .store import content_key, sha256_file
+
+__all__ = ["TOOLS", "ExportRequest", "base_key", "code_key", "tool_versions"]
+
+# Every package whose version can change an exported byte.
+TOOLS = (
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "litert-torch",
+    "numpy",
+    "onnx",
+    "onnx2tf",
+    "onnxruntime",
+    "onnxscript",
+    "onnxsim",
+    "pillow",
+    "tensorflow",
+    "torch",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """One model to export.
+
+    Attributes:
+        name: registry name, or the name that a user's own model goes by.
+        factory: "pkg.mod:factory" of a user's own model, else None.
+        plugin_path: folder that is put on the import path for `factory`.
+        input_shape: (1, C, H, W) of a user's own model, else None.
+        card_file: TOML or JSON that completes the card of a user's own model.
+        checkpoint: weights; None takes what ships with the model.
+        input_hw: another input size than the nominal one, where the family allows it.
+        targets, precisions: which artifacts.
+        via: "auto", "onnx2tf" or "litert-torch".
+        calibration: folder, `.npy` or `.npz`; None takes the synthetic set.
+        seed: of the synthetic set and of seeded weights.
+        min_samples: fewest distinct calibration samples.
+        timeout_s: limit of one conversion, seconds.
+        fail: whether a limit that is not held fails the export.
+    """
+
+    name: str
+    factory: str | None = None
+    plugin_path: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    card_file: Path | None = None
+    checkpoint: Path | None = None
+    input_hw: tuple[int, int] | None = None
+    targets: tuple[Target, ...] = (Target.ONNX, Target.TFLITE)
+    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    via: str = "auto"
+    calibration: Path | None = None
+    seed: int = 0
+    min_samples: int = MIN_SAMPLES
+    timeout_s: float = 900.0
+    fail: bool = True
+
+    @property
+    def variants(self) -> list[tuple[Target, Precision]]:
+        """The artifacts, in the order they are made."""
+        return [(target, precision) for target in self.targets for precision in self.precisions]
+
+    def file_name(self, target: Target, precision: Precision) -> str:
+        """Return the artifact's file name."""
+        return f"{self.name}-{precision}.{target}"
+
+
+def base_key(request: ExportRequest) -> str:
+    """Return the name of all that a request's artifacts depend on, whichever of them are asked for.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        InputError: the card, the factory's module or the calibration source cannot be read.
+    """
+    return content_key("export", _inputs(request))
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the installed version of every package that can change an exported byte; absent ones are left out."""
+    found = {}
+    for name in TOOLS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {"python": sys.version.split()[0]}
+
+
+def code_key() -> str:
+    """Return a hash of our own sources, so that a change of code never meets an old cache entry."""
+    root = Path(__file__).resolve().parent.parent
+    # In a checkout the rooms stand beside each other; installed, they are sub-packages of `edge`.
+    rooms = [root / room for room in ("models", "export", "runtime")]
+    return _hash_files([path for room in rooms for path in sorted(room.rglob("*.py"))], root)
+
+
+def _inputs(request: ExportRequest) -> dict[str, Any]:
+    return {
+        "model": request.name,
+        "factory": request.factory and _factory_sources(request),
+        "input_shape": request.input_shape,
+        "card": request.card_file and _digest(request.card_file, "card"),
+        "checkpoint": request.checkpoint and _checkpoint_digest(request.checkpoint),
+        "input_hw": request.input_hw,
+        "via": request.via,
+        "calibration": samples_key(request.calibration, request.seed),
+        "seed": request.seed,
+        "min_samples": request.min_samples,
+        "code": code_key(),
+        "tools": tool_versions(),
+    }
+
+
+def _checkpoint_digest(path: Path) -> str:
+    if not path.exists():
+        raise CheckpointError(f"checkpoint `{path}` does not exist")
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint `{path}` is not a file", hint="name the .pth or .safetensors file itself")
+    try:
+        return sha256_file(path)
+    except OSError as exc:
+        raise CheckpointError(f"checkpoint `{path}` cannot be read", got=exc.strerror) from exc
+
+
+def _digest(path: Path, what: str) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as exc:
+        raise InputError(f"{what} `{path}` cannot be read", got=exc.strerror) from exc
+
+
+def _factory_sources(request: ExportRequest) -> str:
+    """Hash the sources of all that importing the factory brought in from outside the installed packages."""
+    from .own_model import import_factory  # imports the user's code, and torch with it
+
+    import_factory(request.factory or "", request.plugin_path)
+    installed = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
+    ours = str(Path(__file__).resolve().parent.parent)
+    sources = []
+    for module in list(sys.modules.values()):
+        origin = getattr(module, "__file__", None)
+        if origin and origin.endswith(".py"):
+            path = str(Path(origin).resolve())
+            if not path.startswith((*installed, ours)):
+                sources.append(Path(path))
+    return str(request.factory) + _hash_files(sorted(sources), None)
+
+
+def _hash_files(paths: list[Path], root: Path | None) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update((str(path.relative_to(root)) if root else path.name).encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

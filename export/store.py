@@ -1,0 +1,128 @@
+"""A store of finished stages, named by content: the same inputs are never converted twice.
+
+An entry is a folder of files with `meta.json`, whose name is the SHA-256 of everything that went into it. It appears
+by one rename, so that a kill leaves either the whole entry or none; every file is checked against its hash when it is
+taken out, and a damaged entry counts as absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Store", "content_key", "default_cache", "fsync_folder", "sha256_file", "write_durably"]
+
+
+def default_cache() -> Path:
+    """Return the cache folder: `$EDGE_CACHE`, else `$XDG_CACHE_HOME/edge`, else `~/.cache/edge`."""
+    if named := os.environ.get("EDGE_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "edge"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_key(stage: str, inputs: Mapping[str, Any]) -> str:
+    """Return the name of what `stage` makes of `inputs` (plain JSON values)."""
+    text = json.dumps([stage, inputs], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """A folder of finished stages.
+
+    Args:
+        root: the cache folder; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
+        """Return the folder and the facts of an entry whose every file is intact, or None."""
+        folder = self.root / key[:2] / key
+        if not (folder / "meta.json").is_file():
+            return None
+        try:
+            meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            if all(sha256_file(folder / name) == digest for name, digest in meta["files"].items()):
+                return folder, meta["facts"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+        return None
+
+    def make(self, key: str, build: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
+        """Return the entry of `key`; if it is absent, let `build` fill an empty folder and return its facts.
+
+        Args:
+            key: from `content_key`.
+            build: writes files into the folder it is given and returns plain JSON facts.
+        """
+        if found := self.find(key):
+            return found
+        parent = self.root / key[:2]
+        parent.mkdir(parents=True, exist_ok=True)
+        with _scratch(parent) as folder:
+            facts = build(folder)
+            files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+            for name in files:
+                _fsync(folder / name)
+            meta = {"files": files, "facts": facts}
+            write_durably(folder / "meta.json", json.dumps(meta, indent=1, sort_keys=True, allow_nan=False).encode())
+            final = parent / key
+            if final.exists():  # another process was first; both made the same
+                return self.find(key) or self._replace(folder, final, facts)
+            os.rename(folder, final)
+            fsync_folder(parent)
+        return final, facts
+
+    def _replace(self, folder: Path, final: Path, facts: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(folder, final)
+        return final, facts
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on disk; refuses to follow a link or to replace a file."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names inside a folder durable."""
+    _fsync(folder)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=parent))
+    try:
+        yield folder
+    finally:
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)

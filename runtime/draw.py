@@ -1,0 +1,272 @@
+"""Overlays: what a decoder found, drawn onto the picture it was found in.
+
+Colours are from the palette of Okabe and Ito (2008), which stays distinct for the colour-blind; everything has a dark
+rim, so that it stands out on any background. Pillow loads when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError, ShapeError
+from .results import Emotion, Face, Person, Result
+from .skeleton import KEYPOINTS, LIMBS
+
+if TYPE_CHECKING:
+    from PIL import ImageDraw, ImageFont
+
+__all__ = ["draw"]
+
+UInt8 = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
+BLUE, VERMILLION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
+WHITE, INK, PAPER, GRID = (255, 255, 255), (20, 20, 24), (250, 250, 247), (214, 214, 208)
+LANDMARK_COLOURS = (SKY, YELLOW, WHITE, PURPLE, ORANGE)
+
+MIN_LANDMARKS = 18  # pixels; on a smaller face the points would hide it
+PANEL_SIDE = 720  # pixels of an emotion plane without a picture
+SMOOTH_SIDE = 2400  # pixels; smaller overlays are drawn at twice the size and shrunk, which rounds off the steps
+# Place of each name in the plane, from its upper left, and the corner of the text that sits there.
+QUADRANTS = (
+    ("tense", 0.03, 0.03, "la"),
+    ("excited", 0.97, 0.03, "ra"),
+    ("sad", 0.03, 0.97, "ld"),
+    ("calm", 0.97, 0.97, "rd"),
+)
+
+
+def draw(image: UInt8 | None, result: Result) -> UInt8:
+    """Return the picture with boxes, skeletons or an emotion drawn on it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, of the size that the result's coordinates refer to; None for an emotion, which is
+            then drawn by itself, 720 x 720. An emotion with a picture, such as its spectrogram, goes to the lower right.
+        result: from `decode.decode`; a raw result draws nothing.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a new array.
+
+    Raises:
+        ShapeError: the picture has another shape than (H, W, 3), or another size than the result refers to.
+        InputError: the picture is not uint8, or missing for faces or people.
+    """
+    if image is None:
+        if result.emotion is None:
+            raise InputError(f"a result of kind `{result.kind}` needs a picture to be drawn on")
+        return _plane(result.emotion, PANEL_SIDE)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ShapeError("picture has the wrong shape", expected="(H, W, 3)", got=image.shape)
+    if image.dtype != np.uint8:
+        raise InputError("picture has the wrong dtype", expected="uint8", got=image.dtype)
+    if result.original_hw not in (None, image.shape[:2]):
+        raise ShapeError("result is of another picture", expected=result.original_hw, got=image.shape[:2])
+    if result.emotion is not None:
+        return _with_inset(image, result.emotion)
+    if not result.faces and not result.people:
+        return image.copy()
+    return _overlay(image, result)
+
+
+def _overlay(image: UInt8, result: Result) -> UInt8:
+    """Draw on a copy at once or twice the size, then bring only the changed pixels back."""
+    from PIL import Image
+
+    picture = Image.fromarray(image)
+    zoom = 2 if max(picture.size) <= SMOOTH_SIDE else 1
+    pen = _Pen(Image.new("RGBA", (picture.width * zoom, picture.height * zoom), (0, 0, 0, 0)), zoom)
+    for person in reversed(result.people):
+        _draw_person(pen, person)
+    for face in reversed(result.faces):
+        _draw_face(pen, face)
+    for face in reversed(result.faces):
+        _draw_score(pen, face)
+    # Shrinking with premultiplied alpha ("RGBa") keeps the transparent black around a line out of its colour.
+    layer = pen.layer if zoom == 1 else pen.layer.convert("RGBa").resize(picture.size, Image.Resampling.BOX)
+    picture = Image.alpha_composite(picture.convert("RGBA"), layer.convert("RGBA"))
+    return np.array(picture.convert("RGB"))
+
+
+class _Pen:
+    """Draws shapes with a rim, in pixels of the picture, whatever the size of the layer."""
+
+    def __init__(self, layer: Any, zoom: int) -> None:
+        from PIL import ImageDraw
+
+        self.layer = layer
+        self.zoom = zoom
+        self.context: ImageDraw.ImageDraw = ImageDraw.Draw(layer)
+        # A line is 1/250 of the shorter side: 2.5 pixels at 640, at least 1.
+        self.width = max(1.0, min(layer.size) / zoom / 250)
+        # Far outside is as good as very far, and Pillow's integers are 32 bits.
+        self.reach = 2.0 * max(layer.size)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return (
+            min(max(x * self.zoom, -self.reach), 2 * self.reach),
+            min(max(y * self.zoom, -self.reach), 2 * self.reach),
+        )
+
+    def line(self, start: tuple[float, float], end: tuple[float, float], width: float, colour: tuple[int, ...]) -> None:
+        ends = [self.at(*start), self.at(*end)]
+        thick = max(1, round(width * self.zoom))
+        self.context.line(ends, fill=colour, width=thick)
+        for x, y in ends:
+            self.context.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=colour)
+
+    def dot(self, x: float, y: float, radius: float, colour: Colour) -> None:
+        x, y = self.at(x, y)
+        for size, fill in ((radius + max(0.6, radius * 0.3), INK), (radius, colour)):
+            r = size * self.zoom
+            self.context.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+
+    def box(self, corners: tuple[float, float, float, float], width: float, colour: tuple[int, ...]) -> None:
+        x1, y1 = self.at(*corners[:2])
+        x2, y2 = self.at(*corners[2:])
+        half = width * self.zoom / 2
+        self.context.rounded_rectangle(
+            (x1 - half, y1 - half, x2 + half, y2 + half),
+            radius=min(6 * half, (x2 - x1) / 4 + half, (y2 - y1) / 4 + half),
+            outline=colour,
+            width=max(1, round(2 * half)),
+        )
+
+
+def _draw_face(pen: _Pen, face: Face) -> None:
+    side = min(face.box_xyxy[2] - face.box_xyxy[0], face.box_xyxy[3] - face.box_xyxy[1])
+    width = max(1.0, min(pen.width, side / 12))
+    pen.box(face.box_xyxy, width * 1.9, (*INK, 150))
+    pen.box(face.box_xyxy, width, (*SKY, 255))
+    radius = max(0.8, min(width * 1.3, side / 22))
+    if side >= MIN_LANDMARKS:
+        for (x, y), colour in zip(face.landmarks, LANDMARK_COLOURS, strict=False):
+            pen.dot(x, y, radius, colour)
+
+
+def _draw_score(pen: _Pen, face: Face) -> None:
+    """Write the score on a plate above the box; inside, where there is no room above; not at all on tiny faces."""
+    x1, y1, x2, _ = face.box_xyxy
+    picture_width, picture_height = (side / pen.zoom for side in pen.layer.size)
+    height = min(max(9.0, min(picture_width, picture_height) / 34), max(9.0, (x2 - x1) * 0.42))
+    if x2 - x1 < 12 or not (0 <= (x1 + x2) / 2 < picture_width and y1 < picture_height):
+        return
+    font = _font(height * pen.zoom)
+    text = f"{face.score:.2f}"
+    left, top, right, bottom = pen.context.textbbox((0, 0), text, font=font)
+    pad = height * 0.22 * pen.zoom
+    plate_width, plate_height = right - left + 2 * pad, bottom - top + 2 * pad
+    x, y = pen.at(max(x1, 0), y1)
+    x = min(x, pen.layer.width - plate_width)
+    gap = pen.width * pen.zoom
+    y = y - plate_height - gap if y >= plate_height + gap else max(y, 0) + gap
+    pen.context.rounded_rectangle((x, y, x + plate_width, y + plate_height), radius=pad, fill=(*INK, 215))
+    pen.context.text((x + pad - left, y + pad - top), text, font=font, fill=WHITE)
+
+
+def _limb_colour(start: int, end: int) -> Colour:
+    """Return a colour by part of the body: the person's right side warm, the left side cold, the head yellow."""
+    names = {KEYPOINTS[start], KEYPOINTS[end]}
+    text = " ".join(names)
+    if names & {"nose", "right_eye", "left_eye", "right_ear", "left_ear"}:
+        return YELLOW
+    leg = any(word in text for word in ("hip", "knee", "ankle"))
+    if "right" in text:
+        return ORANGE if leg else VERMILLION
+    return SKY if leg else BLUE
+
+
+def _draw_person(pen: _Pen, person: Person) -> None:
+    points = [None if point is None else (point.x, point.y) for point in person.keypoints]
+    width = _person_width(pen, points)
+    drawn = [limb for limb in LIMBS[:17] if points[limb.start] is not None and points[limb.end] is not None]
+    for extra, opaque in ((1.7, 190), (1.0, 255)):
+        for limb in drawn:
+            start, end = points[limb.start], points[limb.end]
+            if start is not None and end is not None:
+                face = limb.end >= 14 or limb.start >= 14
+                colour = (*INK, opaque) if extra > 1 else (*_limb_colour(limb.start, limb.end), opaque)
+                pen.line(start, end, width * extra * (0.7 if face else 1.0), colour)
+    for index, point in enumerate(points):
+        if point is not None:
+            pen.dot(*point, width * (0.42 if index >= 14 or index == 0 else 0.62), WHITE)
+
+
+def _person_width(pen: _Pen, points: Sequence[tuple[float, float] | None]) -> float:
+    """Return the width of a limb: in proportion to the person, but neither a hair nor a beam."""
+    found = np.array([point for point in points if point is not None])
+    if not len(found):
+        return pen.width
+    size = float(np.hypot(*(found.max(axis=0) - found.min(axis=0))))
+    return min(max(size / 45, pen.width * 0.9), pen.width * 2.8)
+
+
+def _with_inset(image: UInt8, emotion: Emotion) -> UInt8:
+    side = min(image.shape[:2])
+    side = side if side < 240 else max(240, side * 9 // 20)
+    result = image.copy()
+    margin = min(side // 24, min(image.shape[:2]) - side)
+    bottom, right = image.shape[0] - margin, image.shape[1] - margin
+    result[bottom - side : bottom, right - side : right] = _plane(emotion, side)
+    return result
+
+
+def _plane(emotion: Emotion, side: int) -> UInt8:
+    """Return the valence-arousal plane with one point, (side, side, 3)."""
+    from PIL import Image, ImageDraw
+
+    big = side * 2
+    picture = Image.new("RGB", (big, big), PAPER)
+    pen = ImageDraw.Draw(picture)
+    edge = round(big * 0.11)
+    span = big - 2 * edge
+    rim = max(1, big // 480)
+
+    def at(valence: float, arousal: float) -> tuple[float, float]:
+        return edge + (valence + 1) / 2 * span, edge + (1 - arousal) / 2 * span
+
+    x, y = at(emotion.valence, emotion.arousal)
+    chosen = (
+        *at(min(0.0, float(np.copysign(1, emotion.valence))), max(0.0, float(np.copysign(1, emotion.arousal)))),
+        *at(max(0.0, float(np.copysign(1, emotion.valence))), min(0.0, float(np.copysign(1, emotion.arousal)))),
+    )
+    pen.rectangle(chosen, fill=(226, 239, 248))
+    for tick in (-1.0, -0.5, 0.5, 1.0):
+        pen.line([at(tick, -1), at(tick, 1)], fill=GRID, width=rim)
+        pen.line([at(-1, tick), at(1, tick)], fill=GRID, width=rim)
+    pen.line([at(0, -1), at(0, 1)], fill=INK, width=rim * 2)
+    pen.line([at(-1, 0), at(1, 0)], fill=INK, width=rim * 2)
+
+    large, small = _font(big / 19), _font(big / 28)
+    for name, right, down, anchor in QUADRANTS:
+        fill = BLUE if name == emotion.quadrant else (150, 150, 146)
+        pen.text((edge + right * span, edge + down * span), name, font=large, fill=fill, anchor=anchor)
+    _caption(pen, (big / 2, edge * 0.52), "arousal", small)
+    _caption(pen, (big / 2, big - edge * 0.5), _figures(emotion), small)
+    word = Image.new("L", (span, edge), 0)
+    ImageDraw.Draw(word).text((span / 2, edge / 2), "valence", font=small, fill=255, anchor="mm")
+    turned = word.rotate(-90, expand=True)
+    picture.paste(Image.new("RGB", turned.size, INK), (big - edge, edge), turned)
+
+    pen.line([at(0, 0), (x, y)], fill=BLUE, width=rim * 4)
+    for radius, colour in ((big / 42, INK), (big / 50, WHITE), (big / 66, VERMILLION)):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return np.array(picture.resize((side, side), Image.Resampling.BOX))
+
+
+def _figures(emotion: Emotion) -> str:
+    return f"valence {emotion.valence_1to9:.1f} / 9    arousal {emotion.arousal_1to9:.1f} / 9"
+
+
+def _caption(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, font: Any) -> None:
+    pen.text(place, text, font=font, fill=INK, anchor="mm")
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=max(6.0, size))

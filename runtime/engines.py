@@ -1,0 +1,341 @@
+"""Engines: onnxruntime for ONNX files, LiteRT for TFLite files, behind one protocol.
+
+An engine is imported by the function that opens it. Its exceptions are wrapped here, once. What a file really takes
+and gives is held against its card before the first run, and every output's shape after each run.
+
+A crafted file can abort the process inside an engine's native code; `isolate.probe` is the guard against that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .card import MAX_ELEMENTS, Card, OutputSpec, Target
+from .embedded import file_target
+from .errors import ArtifactError, InputError, MissingExtraError, ResourceError, ShapeError
+
+__all__ = ["ENGINES", "Engine", "LiteRtEngine", "OnnxEngine", "engine_version", "open_engine", "pick_engine"]
+
+Float32 = NDArray[np.float32]
+# engine -> (format it runs, distribution it comes from, extra that brings it)
+ENGINES = {
+    "onnxruntime": (Target.ONNX, "onnxruntime", "onnxruntime"),
+    "litert": (Target.TFLITE, "ai-edge-litert", "litert"),
+}
+MAX_THREADS = 256
+
+
+class Engine(Protocol):
+    """What executes an artifact.
+
+    Attributes:
+        name: "onnxruntime" or "litert".
+        version: of the installed package.
+        threads: CPU threads it was told to use.
+    """
+
+    name: str
+    version: str
+    threads: int
+
+    def run(self, tensor: Float32) -> dict[str, Float32]:
+        """Return the outputs for one input tensor.
+
+        Args:
+            tensor: float32, the shape of the card's input.
+
+        Returns:
+            Card's output name -> float32 array of the card's shape, in the card's order; the caller owns them.
+
+        Raises:
+            ShapeError: the tensor is not what the card says.
+            ArtifactError: the engine failed, or an output has another shape than the card says.
+        """
+
+    def close(self) -> None:
+        """Release the file and its memory. Safe to call twice."""
+
+
+def open_engine(
+    path: str | os.PathLike[str], card: Card, *, engine: str = "auto", threads: int = 1, verbose: bool = False
+) -> Engine:
+    """Return an engine that has loaded an artifact and found it to be what its card says.
+
+    Args:
+        path: an ONNX or TFLite file.
+        card: its card.
+        engine: "auto" goes by the file's content; "onnxruntime" or "litert" insist.
+        threads: CPU threads, 1..256.
+        verbose: let the engine log to stderr.
+
+    Raises:
+        ArtifactError: the file is damaged, foreign, or says something else than the card.
+        MissingExtraError: the engine is not installed.
+        ResourceError: memory ran out.
+        InputError: an unknown engine, one that does not run this format, or a bad thread count.
+    """
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError("bad number of threads", expected=f"1 to {MAX_THREADS}", got=threads)
+    chosen = pick_engine(path, engine)
+    kind: type[OnnxEngine] | type[LiteRtEngine] = OnnxEngine if chosen == "onnxruntime" else LiteRtEngine
+    return kind(Path(path), card, threads=threads, verbose=verbose)
+
+
+def pick_engine(path: str | os.PathLike[str], engine: str = "auto") -> str:
+    """Return the name of the engine that runs a file; see `open_engine`."""
+    if engine != "auto" and engine not in ENGINES:
+        raise InputError(f"unknown engine `{engine}`", expected=" | ".join(["auto", *ENGINES]))
+    target = file_target(path)
+    if engine != "auto" and ENGINES[engine][0] is not target:
+        raise InputError(f"engine `{engine}` does not run {target.value} files", hint="leave `--engine` out")
+    return next(name for name, (runs, _, _) in ENGINES.items() if runs is target)
+
+
+def engine_version(engine: str) -> str | None:
+    """Return the installed version of an engine, or None; imports nothing."""
+    try:
+        return importlib.metadata.version(ENGINES[engine][1])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class OnnxEngine:
+    """onnxruntime on the CPU, with its default graph optimiser."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, card: Card, *, threads: int = 1, verbose: bool = False) -> None:
+        with _importing(self.name):
+            import onnxruntime
+        self.version: str = onnxruntime.__version__
+        self.threads = threads
+        self._file = path.name
+        self._card = card
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 2 if verbose else 4
+        # The file is handed over as bytes, and weights outside it are looked for where nothing can be: a crafted file
+        # must not read others of this machine. Our own exports keep their weights inside.
+        nowhere = os.path.join(os.devnull, "none")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
+        with _foreign(self._file, "onnxruntime refused the file"):
+            content = path.read_bytes()
+            self._session: Any = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        _check_single_input(self._file, [item.name for item in inputs])
+        _check_tensor(self._file, "input", inputs[0].type, inputs[0].shape, card.input.shape)
+        found = {item.name: item for item in outputs}
+        _check_names(self._file, card, list(found))
+        for spec in card.outputs:
+            item = found[spec.name]
+            _check_tensor(self._file, f"output `{spec.name}`", item.type, item.shape, spec.shape)
+        self._input: str = inputs[0].name
+        self._names = [spec.name for spec in card.outputs]
+
+    def run(self, tensor: Float32) -> dict[str, Float32]:
+        """Return the outputs for one input tensor; see `Engine.run`."""
+        if self._session is None:
+            raise InputError("the engine is closed")
+        _check_input(self._card, tensor)
+        with _foreign(self._file, "onnxruntime failed on the file"):
+            arrays = self._session.run(self._names, {self._input: np.ascontiguousarray(tensor)})
+        return _checked_outputs(self._file, self._card.outputs, arrays)
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+
+class LiteRtEngine:
+    """LiteRT's interpreter on the CPU, with its default XNNPACK delegate."""
+
+    name = "litert"
+
+    def __init__(self, path: Path, card: Card, *, threads: int = 1, verbose: bool = False) -> None:
+        with _importing(self.name), _quiet_stderr(not verbose):
+            from ai_edge_litert.interpreter import Interpreter
+        self.version: str = importlib.metadata.version("ai-edge-litert")
+        self.threads = threads
+        self._file = path.name
+        self._card = card
+        with _foreign(self._file, "LiteRT refused the file"), _quiet_stderr(not verbose):
+            content = path.read_bytes()
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
+        _check_single_input(self._file, [item["name"] for item in inputs])
+        _check_tensor(self._file, "input", inputs[0]["dtype"], inputs[0]["shape"].tolist(), card.input.shape)
+        with _foreign(self._file, "LiteRT cannot plan the file"), _quiet_stderr(not verbose):
+            signatures: dict[str, dict[str, Any]] = self._interpreter.get_signature_list()
+            chosen = _match_outputs(self._file, card, outputs, self._signature_tensors(signatures))
+            for item in outputs:  # before memory is planned for them
+                _check_elements(self._file, item["name"], item["shape"].tolist())
+            self._interpreter.allocate_tensors()
+        for spec, item in zip(card.outputs, chosen, strict=True):
+            _check_tensor(self._file, f"output `{spec.name}`", item["dtype"], item["shape"].tolist(), spec.shape)
+        self._input: int = inputs[0]["index"]
+        self._outputs: list[int] = [item["index"] for item in chosen]
+        self._silent = not verbose  # the delegate speaks once more, on the first run
+
+    def run(self, tensor: Float32) -> dict[str, Float32]:
+        """Return the outputs for one input tensor; see `Engine.run`."""
+        if self._interpreter is None:
+            raise InputError("the engine is closed")
+        _check_input(self._card, tensor)
+        with _foreign(self._file, "LiteRT failed on the file"), _quiet_stderr(self._silent):
+            self._interpreter.set_tensor(self._input, np.ascontiguousarray(tensor))
+            self._interpreter.invoke()
+            arrays = [self._interpreter.get_tensor(index) for index in self._outputs]
+        self._silent = False
+        return _checked_outputs(self._file, self._card.outputs, arrays)
+
+    def close(self) -> None:
+        """Release the interpreter."""
+        self._interpreter = None
+
+    def _signature_tensors(self, signatures: dict[str, dict[str, Any]]) -> dict[str, int]:
+        """Return output name -> tensor index of the one signature, or nothing where there is not exactly one."""
+        if len(signatures) != 1:
+            return {}
+        details = self._interpreter.get_signature_runner(next(iter(signatures))).get_output_details()
+        return {str(name): int(item["index"]) for name, item in details.items()}
+
+
+def _match_outputs(
+    file: str, card: Card, outputs: Sequence[dict[str, Any]], signature: dict[str, int]
+) -> list[dict[str, Any]]:
+    """Return the file's outputs in the card's order: by signature name, by tensor name, or else in graph order.
+
+    Converters rename TFLite tensors ("StatefulPartitionedCall:1"), which is why the card promises graph order; the
+    shapes are checked in every case.
+    """
+    by_index = {int(item["index"]): item for item in outputs}
+    named = {name: by_index[index] for name, index in signature.items() if index in by_index}
+    tensors = {str(item["name"]): item for item in outputs}
+    wanted = [spec.name for spec in card.outputs]
+    for table in (named, tensors):
+        if all(name in table for name in wanted):
+            return [table[name] for name in wanted]
+    if len(outputs) != len(wanted) or any(name in table for name in wanted for table in (named, tensors)):
+        _check_names(file, card, list(named or tensors))
+    return list(outputs)
+
+
+def _check_names(file: str, card: Card, found: list[str]) -> None:
+    missing = [spec.name for spec in card.outputs if spec.name not in found]
+    if missing:
+        raise ArtifactError(
+            f"`{file}` lacks the output{'s' * (len(missing) > 1)} {', '.join(f'`{name}`' for name in missing[:4])}",
+            expected=f"{len(card.outputs)} outputs of the card",
+            got=", ".join(found[:8]) or "none",
+            hint="export it again, or pass the right `--card`",
+        )
+
+
+def _check_single_input(file: str, names: list[str]) -> None:
+    if len(names) != 1:
+        raise ArtifactError(f"`{file}` has another number of inputs", expected=1, got=len(names))
+
+
+def _check_tensor(file: str, what: str, dtype: object, shape: Sequence[object], wanted: tuple[int, ...]) -> None:
+    """Hold one real tensor against the card; a symbolic dimension (a name, None or -1) fits any size."""
+    if dtype not in ("tensor(float)", np.float32):
+        raise ArtifactError(
+            f"`{file}`: {what} has the wrong type", expected="float32", got=getattr(dtype, "__name__", dtype)
+        )
+    fits = len(shape) == len(wanted) and all(
+        not isinstance(size, int) or size == -1 or size == want for size, want in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        hint = "export it again, or pass the right `--card`"
+        raise ArtifactError(f"`{file}`: {what} is not what the card says", expected=wanted, got=tuple(shape), hint=hint)
+
+
+def _check_elements(file: str, name: str, shape: list[int]) -> None:
+    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+        raise ArtifactError(f"`{file}`: tensor `{name}` is too large", expected="at most 2**28 elements", got=shape)
+
+
+def _check_input(card: Card, tensor: Float32) -> None:
+    if tensor.shape != card.input.shape or tensor.dtype != np.float32:
+        raise ShapeError(
+            f"`{card.model}` takes another tensor",
+            expected=f"float32 {card.input.shape}",
+            got=f"{tensor.dtype} {tensor.shape}",
+        )
+
+
+def _checked_outputs(file: str, specs: Sequence[OutputSpec], arrays: Sequence[Any]) -> dict[str, Float32]:
+    outputs: dict[str, Float32] = {}
+    for spec, array in zip(specs, arrays, strict=True):
+        if not isinstance(array, np.ndarray) or array.shape != spec.shape or array.dtype != np.float32:
+            got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise ArtifactError(
+                f"`{file}` gave another output `{spec.name}`", expected=f"float32 {spec.shape}", got=got
+            )
+        outputs[spec.name] = array
+    return outputs
+
+
+@contextlib.contextmanager
+def _importing(engine: str) -> Iterator[None]:
+    """Turn a missing engine into the command that installs it."""
+    _, package, extra = ENGINES[engine]
+    try:
+        yield
+    except ImportError as exc:
+        hint = f"pip install 'edge-vision[{extra}]'"
+        raise MissingExtraError(
+            f"this file needs {package}, which is not installed", got=str(exc)[:60], hint=hint
+        ) from exc
+
+
+@contextlib.contextmanager
+def _foreign(file: str, what: str) -> Iterator[None]:
+    """Wrap whatever an engine raises, once; they use ValueError, RuntimeError and classes of their own."""
+    try:
+        yield
+    except (ArtifactError, MissingExtraError):
+        raise
+    except MemoryError as exc:
+        raise ResourceError(f"out of memory on `{file}`") from exc
+    except Exception as exc:
+        reason = str(exc)
+        if "bad_alloc" in reason or "Failed to allocate memory" in reason:
+            raise ResourceError(f"out of memory on `{file}`", got=reason[:120]) from exc
+        raise ArtifactError(what, expected="a model that edge exported", got=f"`{file}`: {reason[:160]}") from exc
+
+
+@contextlib.contextmanager
+def _quiet_stderr(quiet: bool) -> Iterator[None]:
+    """Send file descriptor 2 to nowhere meanwhile: LiteRT's native code logs there and has no switch for it."""
+    if not quiet:
+        yield
+        return
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # stderr is closed: nothing to silence
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

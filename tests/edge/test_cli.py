@@ -1,0 +1,235 @@
+"""The frame of the command line: what it imports, which line and which code each way out has."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from edge import __version__, cli
+from edge.runtime import errors
+
+HEAVY = ("numpy", "PIL", "torch", "onnx", "onnxruntime", "tensorflow", "ai_edge_litert", "rich", "asyncio")
+Verb = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
+    """Return a function that makes `edge try` call something."""
+
+    def install(action: Callable[[], object]) -> None:
+        module = types.ModuleType("edge.commands.try")
+        module.command = click.Command("try", callback=action)  # type: ignore[attr-defined]  # what a verb exposes
+        monkeypatch.setitem(sys.modules, "edge.commands.try", module)
+        monkeypatch.setitem(cli.VERBS, "try", "Try something.")
+
+    return install
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def action() -> object:
+        raise error
+
+    return action
+
+
+def edge(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]  # options of run()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nonsense"], []])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import json, sys\n"
+        "from edge.cli import main\n"
+        f"main({words!r})\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_importing_the_runtime_pulls_no_engine_and_no_framework() -> None:
+    program = (
+        "import json, sys\nimport edge.runtime\nfrom edge.runtime import Card, read_card\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == []
+
+
+def test_python_dash_m_and_the_version() -> None:
+    done = edge("--version")
+
+    assert (done.returncode, done.stdout.strip()) == (0, f"edge, version {__version__}")
+
+
+@pytest.mark.parametrize("name", list(cli.VERBS))
+def test_each_verb_has_help_with_an_example(name: str) -> None:
+    done = edge(name, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"Examples?:\n +edge {name}", done.stdout)
+
+
+def test_a_mistyped_verb_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["exprot"]) == 2
+    assert capsys.readouterr().err == "error: there is no verb `exprot`; hint: did you mean `edge export`?\n"
+
+
+@pytest.mark.parametrize("words", [["--bogus"], ["doctor", "--bogus"], ["run"], ["run", "a", "b", "--threads", "x"]])
+def test_bad_usage_is_one_line_with_a_hint(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert "--help`" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (errors.ParityError("off", got=1), 1, "off, got 1"),
+        (errors.CardError("bad", hint="mend it"), 2, "bad; hint: mend it"),
+        (errors.GateError("no"), 3, "no"),
+        (errors.DeviceError("gone"), 4, "gone"),
+        (errors.ResourceError("full"), 5, "full"),
+        (errors.InconclusiveError("noisy"), 6, "noisy"),
+        (OSError(errno.ENOSPC, "No space left on device", "out.png"), 5, "`out.png`, got No space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "out.png"), 5, "quota"),
+        (PermissionError(errno.EACCES, "Permission denied", "out.png"), 2, "`out.png`, got Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system", "out.png"), 2, "Read-only"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a\x1b[31m\nb"), 2, r"`a\x1b[31m b`"),
+        (MemoryError(), 5, "out of memory"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.Abort(), 130, "interrupted"),
+        (click.BadParameter("Not good."), 2, "invalid value: Not good; hint"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "pip install 'edge-vision[export]'"),
+    ],
+)
+def test_each_error_has_its_code_and_one_line(
+    error: BaseException, code: int, says: str, verb: Verb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb(raising(error))
+
+    assert cli.main(["try"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert len(err) <= 301
+
+
+def test_a_bug_is_saved_to_a_file_that_the_line_names(
+    verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    verb(raising(ZeroDivisionError("oops")))
+
+    assert cli.main(["try"]) == 70
+    err = capsys.readouterr().err
+    (saved,) = tmp_path.iterdir()
+    assert str(saved) in err
+    assert err.count("\n") == 1
+    assert "Traceback" in saved.read_text()
+    assert saved.stat().st_mode & 0o077 == 0
+
+
+def test_a_bug_whose_traceback_cannot_be_saved_is_still_one_line(
+    verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    verb(raising(ZeroDivisionError("oops")))
+
+    assert cli.main(["try"]) == 70
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_by_option_and_by_variable(
+    verb: Verb, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verb(raising(errors.CardError("bad")))
+
+    assert cli.main(["--debug", "try"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("EDGE_DEBUG", "1")
+    assert cli.main(["try"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_code_that_a_verb_returns_is_the_code_of_the_process(verb: Verb) -> None:
+    verb(lambda: 3)
+
+    assert cli.main(["try"]) == 3
+
+
+SLOW = (
+    "import sys, time, types, click\n"
+    "from edge import cli\n"
+    "def action():\n"
+    "    print('ready', flush=True)\n"
+    "    time.sleep(60)\n"
+    "module = types.ModuleType('edge.commands.slow')\n"
+    "module.command = click.Command('slow', callback=action)\n"
+    "sys.modules['edge.commands.slow'] = module\n"
+    "cli.VERBS['slow'] = ''\n"
+    "sys.exit(cli.main(['slow']))\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "term")]
+)
+def test_a_signal_ends_with_its_code_and_one_line(number: signal.Signals, code: int, says: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with (tmp_path / "err").open("w+") as err:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge", "doctor"], stdout=write, stderr=err, timeout=120, check=False
+        )
+        os.close(write)
+        err.seek(0)
+
+        assert (done.returncode, err.read()) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_a_resource_error() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge", "doctor"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert done.returncode == 5
+    assert "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
