@@ -28,9 +28,7 @@ TAPS = 9
 EXACT_INTEGERS = 2**24  # float32 counts no further; places are computed in float and made integers once
 
 
-def deform_conv2d_gather(
-    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
+def deform_conv2d_gather(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return the deformable convolution 3x3, stride 1, padding 1.
 
     Args:

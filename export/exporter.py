@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import __version__
 from ..runtime.errors import InputError, ParityError
+from ..runtime.trust import trust
 from . import bundle
 from .request import ExportRequest, base_key, tool_versions
 from .store import Store, content_key
@@ -109,6 +110,8 @@ def export_model(
                 shutil.copy2(final / name, run / name)
                 manifest["variants"][name] = entry
         bundle.commit(run, final, manifest)
+    for name in wanted:
+        trust(final / name)  # made here: `edge run` need not try it in a process of its own first
     return Outcome(folder=final, manifest=manifest, cached=not clock.seconds, seconds=clock.seconds)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.card import Precision, Target
-from . import onnx_file, onnx_quant, tflite_file, tflite_inspect
+from ..runtime.errors import ConversionError
+from . import onnx_file, onnx_quant, tflite_file, tflite_inspect, tflite_quant
 from .onnx_calibration import calibrate
 
 __all__ = ["FORMATS", "Format"]
@@ -27,7 +28,7 @@ class Format(Protocol):
     def candidates(self, source: Path, precision: Precision) -> list[Any]:
         """Return the recipes worth trying on a float32 file."""
 
-    def quantiser(self, source: Path, samples: Sequence[Float32], work: Path) -> Quantise:
+    def quantiser(self, source: Path, samples: Sequence[Float32]) -> Quantise:
         """Return a function that writes the file of a recipe; calibration is done once for all of them."""
 
     def embed_card(self, data: bytes, card_json: str) -> bytes:
@@ -47,19 +48,15 @@ class _Onnx:
     target = Target.ONNX
 
     def candidates(self, source: Path, precision: Precision) -> list[Any]:
-        found: list[Any] = list(onnx_quant.candidates(source, precision))
-        if precision is Precision.INT8:
-            # Attention nets keep more when activations are scaled at run time; conv nets are slower, and lose the search.
-            found += [recipe for recipe in _dynamic_products(source) if recipe not in found]
-        return found
+        return _with_products(lambda word: list(onnx_quant.candidates(source, word)), precision, "dynamic-products")
 
-    def quantiser(self, source: Path, samples: Sequence[Float32], work: Path) -> Quantise:
-        ranges: dict[str, Any] = {}
+    def quantiser(self, source: Path, samples: Sequence[Float32]) -> Quantise:
+        calibration: list[Any] = []
 
         def quantise(recipe: Any, out: Path) -> None:
-            if recipe.scheme.startswith("static") and not ranges:
-                ranges["all"] = calibrate(source, samples)
-            onnx_quant.quantise(source, recipe, samples, out, ranges=ranges.get("all"))
+            if recipe.scheme.startswith("static") and not calibration:
+                calibration.append(calibrate(source, samples))
+            onnx_quant.quantise(source, recipe, samples, out, calibration=calibration[0] if calibration else None)
 
         return quantise
 
@@ -70,37 +67,23 @@ class _Onnx:
         return onnx_file.inspect(data)
 
     def check_precision(self, facts: Any, precision: Precision) -> None:
+        at_run_time = precision is Precision.INT8 and facts.mac_share.get("dynamic", 0.0) >= onnx_file.MIN_MAC_SHARE
+        if at_run_time and "ConvInteger" not in facts.ops:
+            precision = Precision.DYNAMIC
         onnx_file.check_precision(facts, precision)
 
     def int8_mac_share(self, facts: Any) -> float:
-        return sum(share for word, share in facts.mac_share.items() if word != "float")
-
-
-def _dynamic_products(source: Path) -> list[Any]:
-    from ..runtime.errors import ConversionError
-
-    try:
-        recipes = onnx_quant.candidates(source, Precision.DYNAMIC)
-    except ConversionError:
-        return []
-    return [recipe for recipe in recipes if recipe.select == "products"]
+        return float(sum(share for word, share in facts.mac_share.items() if word != "float"))
 
 
 class _Tflite:
     target = Target.TFLITE
 
     def candidates(self, source: Path, precision: Precision) -> list[Any]:
-        from . import tflite_quant
+        return _with_products(lambda word: list(tflite_quant.candidates(source, word)), precision, "dynamic-fc")
 
-        return list(tflite_quant.candidates(source, precision))
-
-    def quantiser(self, source: Path, samples: Sequence[Float32], work: Path) -> Quantise:
-        from . import tflite_quant
-
-        def quantise(recipe: Any, out: Path) -> None:
-            tflite_quant.quantise(source, recipe, samples, out)
-
-        return quantise
+    def quantiser(self, source: Path, samples: Sequence[Float32]) -> Quantise:
+        return lambda recipe, out: tflite_quant.quantise(source, recipe, samples, out)
 
     def embed_card(self, data: bytes, card_json: str) -> bytes:
         return tflite_file.embed_card(data, card_json)
@@ -109,10 +92,32 @@ class _Tflite:
         return tflite_inspect.inspect(data)
 
     def check_precision(self, facts: Any, precision: Precision) -> None:
+        at_run_time = precision is Precision.INT8 and facts.share("dynamic") >= tflite_inspect.MAC_FLOOR
+        if at_run_time and {item.op for item in facts.computes if item.kind == "dynamic"} == {"FULLY_CONNECTED"}:
+            precision = Precision.DYNAMIC
         tflite_inspect.check_precision(facts, precision)
 
     def int8_mac_share(self, facts: Any) -> float:
-        return sum(facts.share(kind) for kind in ("int8", "w8a16", "dynamic"))
+        return float(sum(facts.share(kind) for kind in ("int8", "w8a16", "dynamic")))
+
+
+def _with_products(candidates: Callable[[Precision], list[Any]], precision: Precision, products: str) -> list[Any]:
+    """Return the recipes of a precision; for INT8 also the one that scales activations of matrix products at run time.
+
+    Attention nets lose much when activations are static (35 dB against 54 in the toolchain study), and their products
+    are INT8 either way. Convolutions scaled at run time are slow, and are no candidates.
+    """
+    found = []
+    error: ConversionError | None = None
+    for word in (precision, Precision.DYNAMIC) if precision is Precision.INT8 else (precision,):
+        try:
+            found += [item for item in candidates(word) if word is precision or item.name == products]
+        except ConversionError as exc:
+            error = error or exc
+    if not found:
+        assert error is not None
+        raise error
+    return found
 
 
 FORMATS: dict[Target, Format] = {Target.ONNX: _Onnx(), Target.TFLITE: _Tflite()}

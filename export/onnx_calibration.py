@@ -7,7 +7,7 @@ decoder lives on. What is not sound is refused, not skipped: onnxruntime's own c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,46 @@ from onnx import TensorProto
 from ..runtime.errors import ConversionError, InputError, ShapeError
 from .onnx_file import parse_model
 
+Float64 = NDArray[np.float64]
+
 __all__ = ["Calibration", "calibrate", "check_samples", "open_session"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What calibration samples showed of every float32 tensor, by its name.
+    """What calibration samples showed of every float32 tensor, by its name, per channel.
+
+    Channels run over axis 1 of a 4-D tensor, else over the last axis.
 
     Attributes:
-        ranges: lowest and highest value; (0, 0) for a tensor that is zero within 1e-7.
-        means: mean per channel, float64: over axis 1 of a 4-D tensor, else over the last axis.
+        lows, highs: smallest and largest value, float64 (C,).
+        means: mean, float64 (C,).
     """
 
-    ranges: Mapping[str, tuple[float, float]]
-    means: Mapping[str, NDArray[np.float64]]
+    lows: Mapping[str, Float64]
+    highs: Mapping[str, Float64]
+    means: Mapping[str, Float64]
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return lowest and highest value by tensor; (0, 0) for a tensor that is zero within 1e-7."""
+        found = {}
+        for name, low in self.lows.items():
+            pair = float(low.min()), float(self.highs[name].max())
+            found[name] = (0.0, 0.0) if max(-pair[0], pair[1]) < NEGLIGIBLE else pair
+        return found
+
+    def peaks(self, name: str) -> Float64:
+        """Return the largest absolute value of every channel of a tensor, float64 (C,)."""
+        return np.maximum(np.abs(self.lows[name]), np.abs(self.highs[name]))
+
+    def scaled(self, names: Iterable[str], factors: Float64) -> Calibration:
+        """Return the calibration of a network whose named tensors are scaled per channel by positive factors."""
+        wanted = set(names)
+
+        def scale(values: Mapping[str, Float64]) -> dict[str, Float64]:
+            return {name: item * factors if name in wanted else item for name, item in values.items()}
+
+        return Calibration(lows=scale(self.lows), highs=scale(self.highs), means=scale(self.means))
 
 
 OUTLIER = 20.0  # times the median peak; a sample scaled by 255 or 100 by mistake stands out far more
@@ -100,19 +126,21 @@ def calibrate(fp32: Path, samples: Sequence[NDArray[np.float32]], *, min_distinc
     check_samples(samples, tuple(dim.dim_value for dim in source.type.tensor_type.shape.dim), min_distinct=min_distinct)
     names = _expose_all(model)
     session = open_session(model.SerializeToString(), optimise=False)
-    ranges: dict[str, tuple[float, float]] = {}
-    sums: dict[str, Any] = {}
+    lows: dict[str, Float64] = {}
+    highs: dict[str, Float64] = {}
+    sums: dict[str, Float64] = {}
     for index, sample in enumerate(samples):
         values = session.run(names, {source.name: sample})
         for name, value in zip([source.name, *names], [sample, *values], strict=True):
-            low, high = float(value.min()), float(value.max())
-            if not (np.isfinite(low) and np.isfinite(high)):  # min and max pass NaN on
+            axes = (0, 2, 3) if value.ndim == 4 else tuple(range(max(value.ndim - 1, 0)))
+            low, high = value.min(axis=axes).astype(np.float64), value.max(axis=axes).astype(np.float64)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):  # min and max pass NaN on
                 raise ConversionError(f"tensor `{name}` is not finite on calibration sample {index}")
-            before = ranges.get(name, (low, high))
-            ranges[name] = (min(low, before[0]), max(high, before[1]))
-            sums[name] = sums.get(name, 0.0) + _channel_means(value)
-    safe = {name: (0.0, 0.0) if max(-low, high) < NEGLIGIBLE else (low, high) for name, (low, high) in ranges.items()}
-    return Calibration(ranges=safe, means={name: total / len(samples) for name, total in sums.items()})
+            lows[name] = np.minimum(low, lows.get(name, low))
+            highs[name] = np.maximum(high, highs.get(name, high))
+            sums[name] = value.mean(axis=axes, dtype=np.float64) + sums.get(name, 0.0)
+    means = {name: total / len(samples) for name, total in sums.items()}
+    return Calibration(lows=lows, highs=highs, means=means)
 
 
 def open_session(data: bytes, *, optimise: bool = True) -> Any:
@@ -132,12 +160,6 @@ def open_session(data: bytes, *, optimise: bool = True) -> Any:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnxruntime has a class for every status
         raise ConversionError(f"onnxruntime refuses the file: {' '.join(str(exc).split())[:200]}") from exc
-
-
-def _channel_means(value: NDArray[np.float32]) -> NDArray[np.float64]:
-    axes = (0, 2, 3) if value.ndim == 4 else tuple(range(max(value.ndim - 1, 0)))
-    means: NDArray[np.float64] = value.mean(axis=axes, dtype=np.float64)
-    return means
 
 
 def _expose_all(model: onnx.ModelProto) -> list[str]:

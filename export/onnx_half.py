@@ -70,4 +70,13 @@ def half_compute(model: ModelProto) -> ModelProto:
         )
     except Exception as exc:  # the converter raises plain kinds for any graph it does not know
         raise ConversionError(f"the fp16 converter gave up: {str(exc)[:160]}") from exc
+    # A tensor that several float32 nodes read gets the same Cast several times.
+    written: set[str] = set()
+    kept = []
+    for node in result.graph.node:
+        if not (node.op_type == "Cast" and node.output[0] in written):
+            kept.append(node)
+        written.update(node.output)
+    del result.graph.node[:]
+    result.graph.node.extend(kept)
     return result

@@ -24,6 +24,7 @@ from ..runtime.card import Precision
 from ..runtime.errors import ConversionError, InputError, PrecisionError
 from .onnx_calibration import Calibration, calibrate, open_session
 from .onnx_dynamic import quantise_dynamic
+from .onnx_equalise import equalise
 from .onnx_file import MIN_MAC_SHARE, check_precision, inspect, macs_by_node, parse_model, save_model, tensor_shapes
 from .onnx_half import check_half_range, half_compute, half_weights
 from .onnx_rounding import round_in_place
@@ -79,12 +80,16 @@ def candidates(model_path: Path, precision: Precision, *, min_mac_share: float =
         Precision.W8A16: ("static-16", ("all", "dense")),
     }[precision]
     macs = macs_by_node(model)
+    total = max(sum(macs.values()), 1)
+    for node in model.graph.node:
+        if node.op_type == "DeformConv":
+            macs.pop(node.name, None)  # no runtime has it in 8 bits
     found: list[OnnxRecipe] = []
     seen: list[list[str]] = []
     for select in selects:
         for stride in STRIDES if scheme == "static" and select in ("all", "large-dense") else (1,):
             nodes = _selected(model, select, stride)
-            share = sum(macs.get(name, 0) for name in nodes) / max(sum(macs.values()), 1)
+            share = sum(macs.get(name, 0) for name in nodes) / total
             if share >= min_mac_share and nodes not in seen:
                 seen.append(nodes)
                 name = f"{scheme}-{select}" + (f"-from-{stride}" if stride > 1 else "")
@@ -217,13 +222,14 @@ def _static(model: ModelProto, nodes: list[str], calibration: Calibration, *, wi
     from onnxruntime.quantization.registry import QDQRegistry
 
     activation = QuantType.QUInt16 if wide else QuantType.QUInt8
+    calibration = equalise(model, calibration)
     round_in_place(model, nodes, calibration.means)
     if wide:
         model = onnx.version_converter.convert_version(model, 21)  # the first whose QuantizeLinear takes 16 bits
     model = onnx.shape_inference.infer_shapes(model)
     data = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-        for name, (low, high) in calibration.ranges.items()
+        for name, (low, high) in calibration.ranges().items()
     }
     try:
         quantiser: Any = QDQQuantizer(

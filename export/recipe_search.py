@@ -56,7 +56,7 @@ class RecipeResult:
         verdict: "chosen", "fit", "tight" (holds the limit, without margin), "refused" (breaks the limit) or "failed".
         reason: why it failed or was refused; empty otherwise.
         size_bytes: of the file; 0 where it failed.
-        latency_ms: median of the interleaved runs; None where it was not measured.
+        latency_ms: shortest of the interleaved runs; None where it was not measured.
         min_sqnr_db: smallest SQNR over the outputs, dB; None where it failed.
         parity: figures by output name.
     """
@@ -163,7 +163,9 @@ def search(
 def interleaved_latency(
     runners: Sequence[Callable[[], object]], *, rounds: int = 15, budget_s: float = 10.0
 ) -> list[float]:
-    """Return the median latency of each runner, ms; one run of each a round, so that their ratios can be trusted.
+    """Return the shortest latency of each runner, ms; one run of each a round, so that their ratios can be trusted.
+
+    The minimum, because other work on the machine only ever adds.
 
     Args:
         runners: each runs one inference and blocks until it is done.
@@ -187,7 +189,7 @@ def interleaved_latency(
             start = time.perf_counter()
             runners[index]()
             samples[index].append((time.perf_counter() - start) * 1e3)
-    return [sorted(item)[len(item) // 2] for item in samples]
+    return [min(item) for item in samples]
 
 
 def _holds_with_margin(parity: Mapping[str, OutputParity], limit: ParityLimit) -> bool:

@@ -17,15 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Store", "content_key", "default_cache", "fsync_folder", "sha256_file", "write_durably"]
-
-
-def default_cache() -> Path:
-    """Return the cache folder: `$EDGE_CACHE`, else `$XDG_CACHE_HOME/edge`, else `~/.cache/edge`."""
-    if named := os.environ.get("EDGE_CACHE"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge"
+__all__ = ["Store", "content_key", "fsync_folder", "sha256_file", "write_durably"]
 
 
 def sha256_file(path: Path) -> str:

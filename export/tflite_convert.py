@@ -100,9 +100,7 @@ def convert_to_tflite(
     order = work / f"{via}.json"
     order.write_text(json.dumps(job, sort_keys=True), encoding="utf-8")
     arguments = [str(order.resolve())]
-    run_module(
-        "edge.export.tflite_worker", arguments, log=work / f"{via}.log", timeout_s=timeout_s, verbose=verbose
-    )
+    run_module("edge.export.tflite_worker", arguments, log=work / f"{via}.log", timeout_s=timeout_s, verbose=verbose)
     return tflite_card(card)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..runtime.errors import PrecisionError
 from .tflite_file import TYPE_NAMES, TensorInfo, _info, op_name, read_model
 
-__all__ = ["MAC_FLOOR", "Compute", "TfliteFacts", "check_precision", "inspect", "op_table"]
+__all__ = ["MAC_FLOOR", "Compute", "OpRow", "TfliteFacts", "check_precision", "inspect", "op_table"]
 
 # Share of the multiply-adds that must run as the name says. A deliberately float stem is allowed below it.
 MAC_FLOOR = 0.5
@@ -48,6 +48,16 @@ class Compute:
     kind: str
     channels_out: int
     scales: int
+
+
+@dataclass(frozen=True)
+class OpRow:
+    """One operator: its name, its first output's name and shape, and the names of its inputs."""
+
+    op: str
+    output: str
+    shape: tuple[int, ...]
+    inputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +188,15 @@ def check_precision(facts: TfliteFacts, precision: str) -> None:
         raise PrecisionError("precision is not known", got=precision)
 
 
-def op_table(data: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return (operator, name of its first output, shape of that) for the main graph, in order."""
+def op_table(data: bytes) -> list[OpRow]:
+    """Return the operators of the main graph, in order."""
     model = read_model(data)
     graph = model.subgraphs[0]
     rows = []
     for operator in graph.operators:
         info = _info(graph, operator.outputs[0])
-        rows.append((op_name(model, operator), info.name, info.shape))
+        inputs = tuple(_info(graph, index).name for index in operator.inputs if index >= 0)
+        rows.append(OpRow(op_name(model, operator), info.name, info.shape, inputs))
     return rows
 
 

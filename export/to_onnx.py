@@ -25,6 +25,7 @@ from torch import nn
 from ..runtime.card import Card
 from ..runtime.errors import CardError, ConversionError
 from .onnx_file import save_model
+from .onnx_fold import fold_deform_batch_norm
 from .onnx_padding import refuse_pad_before_maxpool, rewrite_pad_before_maxpool
 
 __all__ = ["OPSET", "check_weights", "export_onnx"]
@@ -61,6 +62,7 @@ def export_onnx(module: nn.Module, card: Card, out: Path) -> None:
     finally:
         module.train(was_training)
     _order_outputs(model, card)
+    fold_deform_batch_norm(model)
     rewrite_pad_before_maxpool(model)
     _check(model, card)
     save_model(model, out)

@@ -140,5 +140,3 @@ def _source(module: nn.Module, card: Card, weights: str, notes: list[str]) -> So
 
 def _weights(checkpoint: Path) -> str:
     return f"{checkpoint.name}, sha256 {sha256_file(checkpoint)}"
-
-

@@ -14,13 +14,14 @@ from typing import Any
 
 from ..runtime.card import Card, Precision, Target
 from ..runtime.errors import ConversionError
+from ..runtime.trust import cache_folder
 from . import evaluate, formats, trace
 from .calibration import Samples, load_samples
 from .exporter import Clock, Say
 from .parity import compare, judge
 from .recipe_search import SearchResult, interleaved_latency, search
 from .request import ExportRequest
-from .store import Store, content_key, default_cache, sha256_file
+from .store import Store, content_key, sha256_file
 from .tflite_convert import ROUTES, convert_to_tflite
 
 __all__ = ["build_variants"]
@@ -191,7 +192,7 @@ class _Job:
         self, tool: formats.Format, source: Path, card: Card, precision: Precision, folder: Path
     ) -> SearchResult[Any]:
         samples = [evaluate.to_file_layout(sample, self.card, card) for sample in self.samples.calibrate]
-        quantise = tool.quantiser(source, samples, folder)
+        quantise = tool.quantiser(source, samples)
 
         def build(recipe: Any) -> Path:
             out = folder / f"{recipe.name}.{tool.target}"
@@ -267,7 +268,7 @@ class _Job:
 
     def _converted(self, route: str) -> tuple[Path, dict[str, Any]]:
         # Beside the store, so that the log an error names is still there when somebody wants to read it.
-        work = default_cache() / "logs" / f"{self.request.name}-{route}-{os.getpid()}"
+        work = cache_folder() / "logs" / f"{self.request.name}-{route}-{os.getpid()}"
 
         def build(folder: Path) -> dict[str, Any]:
             card = convert_to_tflite(
@@ -292,9 +293,7 @@ class _Job:
 
     def _parity(self, path: Path, card: Card, split: str) -> dict[str, Any]:
         inputs = trace.splits(self.samples)[split]
-        return compare(
-            trace.read_answers(self.traced[0], split), evaluate.run_artifact(path, card, self.card, inputs)
-        )
+        return compare(trace.read_answers(self.traced[0], split), evaluate.run_artifact(path, card, self.card, inputs))
 
     def _latencies(self, files: Sequence[tuple[Path, Card]]) -> list[float]:
         sample = self.samples.search[0]
@@ -321,5 +320,3 @@ def _machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}
-
-

@@ -7,6 +7,7 @@ The archive's directory is checked before PyTorch sees it, each tensor afterward
 from __future__ import annotations
 
 import json
+import pickletools
 import re
 import stat
 import struct
@@ -26,6 +27,7 @@ __all__ = ["read_checkpoint"]
 MAX_BYTES = 4 << 30
 MAX_MEMBERS = 20_000
 MAX_NAME = 512
+MAX_OPCODES = 1_000_000  # a state dict takes about 40 a tensor
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
 # pickle.dumps(0x1950A86A20F9469CFC6C, 2): how every legacy torch file begins.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -77,6 +79,7 @@ def _read(file: IO[bytes], name: str) -> Any:
         _check_archive(file, size, name)
         return _torch_load(file, name)
     if head.startswith(LEGACY_MAGIC):
+        _check_legacy(file, name)
         return _torch_load(file, name)
     if head[8:9] == b"{":
         return _read_safetensors(file, size, name)
@@ -118,6 +121,22 @@ def _check_archive(file: IO[bytes], size: int, name: str) -> None:
         raise CheckpointError(
             f"archive `{name}` is damaged or truncated", got=str(exc)[:80], hint=DAMAGED_HINT
         ) from exc
+    file.seek(0)
+
+
+def _check_legacy(file: IO[bytes], name: str) -> None:
+    """Walk the four pickles of a legacy file without running them; millions of opcodes only burn time and memory."""
+    count = 0
+    try:
+        for _ in range(4):  # magic number, protocol, system, the object itself
+            for _ in pickletools.genops(file):
+                count += 1
+                if count > MAX_OPCODES:
+                    raise CheckpointError(
+                        f"checkpoint `{name}` has an oversized pickle", got=f"over {count - 1} opcodes"
+                    )
+    except (ValueError, IndexError, struct.error, OverflowError, MemoryError) as exc:
+        raise CheckpointError(f"checkpoint `{name}` is damaged or truncated", hint=DAMAGED_HINT) from exc
     file.seek(0)
 
 

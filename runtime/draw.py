@@ -46,7 +46,7 @@ def draw(image: UInt8 | None, result: Result) -> UInt8:
 
     Args:
         image: (H, W, 3) uint8 RGB, of the size that the result's coordinates refer to; None for an emotion, which is
-            then drawn by itself, 720 x 720. An emotion with a picture, such as its spectrogram, goes to the lower right.
+            then drawn by itself, 720 x 720. With a picture, such as its spectrogram, an emotion goes to the lower right.
         result: from `decode.decode`; a raw result draws nothing.
 
     Returns:
@@ -102,9 +102,9 @@ class _Pen:
         self.zoom = zoom
         self.context: ImageDraw.ImageDraw = ImageDraw.Draw(layer)
         # A line is 1/250 of the shorter side: 2.5 pixels at 640, at least 1.
-        self.width = max(1.0, min(layer.size) / zoom / 250)
+        self.width: float = max(1.0, min(layer.size) / zoom / 250)
         # Far outside is as good as very far, and Pillow's integers are 32 bits.
-        self.reach = 2.0 * max(layer.size)
+        self.reach: float = 2.0 * max(layer.size)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         return (

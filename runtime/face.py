@@ -188,7 +188,7 @@ def decode_faces(
     # Two steps, as in the origin: float32 rounding decides which of two boxes at the threshold survives.
     resize: Float32 = np.array((1.0, 1.0) if geometry is None else geometry.scale_xy, np.float32)
     boxes = decode_boxes(loc[candidates], anchors[candidates], params.variances)
-    boxes = boxes * np.tile(scale, 2) / np.tile(resize, 2)
+    boxes = np.asarray(boxes * np.tile(scale, 2) / np.tile(resize, 2), np.float32)
     kept, truncated = nms(boxes, scores, params.nms_iou, pre_nms=params.pre_nms, keep=params.keep)
     chosen = candidates[kept]
     points = decode_landmarks(landm[chosen], anchors[chosen], params.variances) * scale / resize

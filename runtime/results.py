@@ -1,8 +1,8 @@
 """What decoders find: faces, people, an emotion, or a summary of raw arrays.
 
-Coordinates are pixels of the original picture and continuous: the picture spans 0..width and 0..height, and the pixel in
-column i and row j has its centre at (i + 0.5, j + 0.5), as in COCO annotations. They may lie outside the picture where
-a face is cut off.
+Coordinates are pixels of the original picture and continuous: the picture spans 0..width and 0..height, and the pixel
+in column i and row j has its centre at (i + 0.5, j + 0.5), as in COCO annotations. They may lie outside the picture
+where a face is cut off.
 """
 
 from __future__ import annotations

@@ -87,13 +87,14 @@ def command(
     import tempfile
 
     from ..export.bundle import locked
-    from ..export.store import Store, default_cache
+    from ..export.store import Store
+    from ..runtime.trust import cache_folder
 
     requests = _requests(names, factory, input_shape, input_size, fail=not no_fail, **options)
     start = time.perf_counter()
     outcomes, failed = [], []
     with tempfile.TemporaryDirectory(prefix="edge-") as scratch, locked(output):
-        store = Store(Path(scratch) if no_cache else default_cache())
+        store = Store(Path(scratch) if no_cache else cache_folder())
         for index, request in enumerate(requests):
             try:
                 outcomes.append(_export(request, output, store, index, len(requests), force, verbose))

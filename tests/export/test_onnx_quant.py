@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge.export.onnx_calibration import calibrate, check_samples
-from edge.export.onnx_file import inspect
+from edge.export.onnx_equalise import equalise
+from edge.export.onnx_file import inspect, parse_model, save_model
 from edge.export.onnx_quant import OnnxRecipe, candidates, quantise
-from edge.export.onnx_rounding import quantise_weights
+from edge.export.onnx_rounding import quantise_weights, round_in_place
 from edge.export.parity import OutputParity, compare
 from edge.export.to_onnx import export_onnx
 from edge.runtime.card import Card, InputSpec, OutputSpec, Precision
@@ -333,3 +334,61 @@ def test_a_matrix_is_quantised_along_its_outputs(axis: int) -> None:
     np.testing.assert_allclose(scales, want, rtol=1e-6)
     back = integers * (scales[:, None] if axis == 0 else scales[None])
     np.testing.assert_allclose(back, weights, atol=8 / 254)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose stem has channels of very different ranges, as trained MobileNets have."""
+    torch.manual_seed(0)
+    module = Net()
+    with torch.no_grad():
+        spread = torch.logspace(-3, 0, 32)
+        module.stem.weight *= spread.reshape(-1, 1, 1, 1)
+        assert module.stem.bias is not None
+        module.stem.bias *= spread
+        module.depthwise.weight /= spread.reshape(-1, 1, 1, 1)
+    path = tmp_path_factory.mktemp("uneven") / "uneven.onnx"
+    export_onnx(module, _card(), path)
+    return path
+
+
+def test_equalising_changes_ranges_but_not_what_the_network_computes(uneven: Path, tmp_path: Path) -> None:
+    samples = _samples(4)
+    before = calibrate(uneven, samples)
+    model = parse_model(uneven.read_bytes())
+    told = equalise(model, before)
+    save_model(model, tmp_path / "even.onnx")
+    seen = calibrate(tmp_path / "even.onnx", samples)
+
+    assert min(item.sqnr_db for item in _parity(uneven, tmp_path / "even.onnx").values()) > 110  # float32 rounding
+    for name in seen.lows:
+        np.testing.assert_allclose(told.highs[name], seen.highs[name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(told.means[name], seen.means[name], rtol=1e-3, atol=1e-4)
+    stem = next(node.output[0] for node in model.graph.node if node.op_type == "Conv")
+    assert np.ptp(np.log10(before.peaks(stem))) > 2
+    assert np.ptp(np.log10(told.peaks(stem))) < 0.01
+
+
+def test_uneven_channels_survive_static_quantisation(uneven: Path, tmp_path: Path) -> None:
+    quantise(uneven, STATIC, _samples(8), tmp_path / "out.onnx")
+    assert _parity(uneven, tmp_path / "out.onnx")["map"].sqnr_db > 28  # as good as the even network
+
+
+def test_rounding_leaves_no_offset_on_average(net: Path) -> None:
+    samples = [x + 3.0 for x in _samples(6)]  # far from zero, where offsets come from
+    calibration = calibrate(net, samples)
+    rounded = parse_model(net.read_bytes())
+    round_in_place(rounded, [node.name for node in rounded.graph.node if node.op_type == "Conv"][:1], calibration.means)
+    stem = rounded.graph.node[0]
+    weight, bias = (
+        onnx.numpy_helper.to_array(next(item for item in rounded.graph.initializer if item.name == name))
+        for name in stem.input[1:]
+    )
+    module = _net()
+    x = torch.from_numpy(np.concatenate(samples))
+    with torch.no_grad():
+        want = module.stem(x)
+        got = F.conv2d(x, torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), 2, 1)
+    offset = (got - want)[:, :, 1:, 1:].mean((0, 2, 3)).abs()  # the border sees padding, not the mean
+    assert offset.max() < 0.1 * (got - want).std()
+    assert (got - want).abs().max() > 0

@@ -1,6 +1,5 @@
 """The store gives back what was made, whole or not at all."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.export.store import Store, content_key, default_cache, write_durably
+from edge.export.store import Store, content_key, write_durably
 
 
 def build(folder: Path) -> dict[str, int]:
@@ -90,8 +89,3 @@ def test_a_durable_write_follows_no_link_and_replaces_nothing(tmp_path: Path) ->
 
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
 
-
-def test_the_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("EDGE_CACHE", os.fspath(tmp_path))
-
-    assert default_cache() == tmp_path

@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402
+
 from edge.models import registry  # noqa: E402
 from edge.models.checkpoint import load_model  # noqa: E402
 from edge.models.seeded import seeded, structured_noise  # noqa: E402
@@ -24,7 +26,7 @@ SMALL = {"pose": (64, 64), "face": (96, 64), "emotion": None}
 LIGHT = [name for name in registry.names() if name != "emotion-teacher-vit-b16"]  # 345 MB; its parts are tested
 
 
-def _seeded_pair(name: str) -> tuple[torch.nn.Module, tuple[int, ...]]:
+def _seeded_pair(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     entry = registry.get(name)
     shape = entry.card(SMALL[entry.family]).input.shape
     return seeded(entry, shape), shape
@@ -95,7 +97,7 @@ def _letterbox_640(path: Path) -> np.ndarray:
     scale = min(640 / image.shape[0], 640 / image.shape[1])
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     # The goldens were resized after conversion to float, so nothing was rounded to whole pixel values.
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) - np.float32([104, 117, 123])
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) - np.array([104, 117, 123], np.float32)
     canvas = np.zeros((640, 640, 3), np.float32)
     canvas[: size[1], : size[0]] = resized
     return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None])
@@ -103,14 +105,19 @@ def _letterbox_640(path: Path) -> np.ndarray:
 
 def _native(path: Path) -> np.ndarray:
     cv2 = pytest.importorskip("cv2")
-    image = cv2.imread(str(path)).astype(np.float32) - np.float32([104, 117, 123])
+    image = cv2.imread(str(path)).astype(np.float32) - np.array([104, 117, 123], np.float32)
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize(
     ("picture", "mode"),
-    [("pd_collage.png", "lb640"), ("astronaut.png", "lb640"), ("astronaut.png", "native"), ("grace_hopper.jpg", "native")],
+    [
+        ("pd_collage.png", "lb640"),
+        ("astronaut.png", "lb640"),
+        ("astronaut.png", "native"),
+        ("grace_hopper.jpg", "native"),
+    ],
 )
 def test_published_weights_give_the_published_answers(name: str, picture: str, mode: str) -> None:
     weights, folder = GOLDEN[name]

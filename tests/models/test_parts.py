@@ -6,13 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
 from edge.models.attention import SelfAttention  # noqa: E402
 from edge.models.bifpn import fuse, pool_half  # noqa: E402
 from edge.models.deform import DeformableConv2d, deform_conv2d, deform_conv2d_taps, use_form  # noqa: E402
 from edge.models.emotion_teacher import rename_from_transformers_5  # noqa: E402
 from edge.models.shuffle import shuffle_groups_first, shuffle_groups_last  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -21,7 +22,8 @@ def _inputs(batch: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
+        drawn: Tensor = torch.randn(*shape, generator=generator)
+        return drawn
 
     return draw(batch, 5, 7, 6), 2 * draw(batch, 18, 7, 6), draw(batch, 9, 7, 6).sigmoid() * 2, draw(4, 5, 3, 3)
 
@@ -29,7 +31,7 @@ def _inputs(batch: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _by_grid_sample(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     height, width = x.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    total = torch.zeros(x.shape[0], weight.shape[0], height, width)
+    total: Tensor = torch.zeros(x.shape[0], weight.shape[0], height, width)
     for tap in range(9):
         y = rows + tap // 3 - 1 + offset[:, 2 * tap]
         x_at = columns + tap % 3 - 1 + offset[:, 2 * tap + 1]

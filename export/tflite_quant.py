@@ -1,0 +1,327 @@
+"""Quantise a float TFLite file with ai-edge-quantizer, by recipes that name operators, never models.
+
+    fp16      weights in half precision, each behind a DEQUANTIZE that XNNPACK folds when it loads the file
+    int8      static: INT8 weights per channel and INT8 activations, ranges from true minima and maxima
+    dynamic   INT8 weights per channel; activations are quantised while it runs
+    w8a16     INT8 weights per channel and INT16 activations
+
+Input and outputs stay float32 in all of them. `candidates` lists what is worth trying on a graph; which one is best is
+for a search on samples of its own to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.errors import ConversionError
+from .tflite_file import normalise
+from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
+from .tflite_islands import merge_float_islands
+
+__all__ = ["TfliteRecipe", "candidates", "quantise"]
+
+Float32 = NDArray[np.float32]
+Ranges = dict[str, dict[str, Any]]
+
+SPATIAL = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+# Operators that only move numbers or pick among them: quantising them adds no error of its own.
+CARRIERS = (
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "MIRROR_PAD", "PAD", "RELU", "RESHAPE",
+    "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR",
+)  # fmt: skip
+# Where a sampling place is computed or looked up; a rounded coordinate is another place.
+PLACES = ("FLOOR", "GATHER", "GATHER_ND", "CAST")
+FILTERS = (*SPATIAL, "LEAKY_RELU", "CONCATENATION", "MAX_POOL_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED")
+MAX_STEMS = 3
+THREADS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteRecipe:
+    """One way of quantising one file.
+
+    Attributes:
+        name: word for tables and manifests.
+        kind: "fp16", "int8", "dynamic" or "w8a16".
+        ops: operators that are quantised; empty means all that the quantiser supports.
+        keep_float: names of tensors whose operators stay float, whatever `ops` says.
+    """
+
+    name: str
+    kind: str
+    ops: tuple[str, ...] = ()
+    keep_float: tuple[str, ...] = ()
+
+
+def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
+    """Return the recipes worth trying on a file, the most thorough first.
+
+    Args:
+        source: float32 TFLite file from `convert_to_tflite`.
+        precision: "fp16", "int8", "dynamic" or "w8a16".
+
+    Returns:
+        At least one. For `int8`, only recipes that leave `MAC_FLOOR` of the multiply-adds in INT8.
+
+    Raises:
+        ConversionError: nothing in the graph can be quantised so.
+    """
+    if precision == "fp16":
+        return [TfliteRecipe(name="fp16-weights", kind="fp16")]
+    data = source.read_bytes()
+    graph = _Graph(data)
+    if not graph.macs:
+        raise ConversionError(f"`{source.name}` holds nothing that can be quantised", got=sorted(set(graph.kinds)))
+    if precision == "dynamic":
+        recipes = [TfliteRecipe(name="dynamic-all", kind="dynamic", ops=WEIGHTED)]
+        if "FULLY_CONNECTED" in graph.kinds:
+            recipes.append(TfliteRecipe(name="dynamic-fc", kind="dynamic", ops=("FULLY_CONNECTED",)))
+    elif precision in ("int8", "w8a16"):
+        recipes = _static(graph, precision)
+    else:
+        raise ConversionError("precision is not known", got=precision)
+    fit = [recipe for recipe in _distinct(recipes, graph) if graph.share(recipe) >= MAC_FLOOR]
+    if not fit:
+        raise ConversionError(f"`{source.name}` cannot have half of its multiply-adds in {precision}")
+    return fit
+
+
+def quantise(source: Path, recipe: TfliteRecipe, samples: Sequence[Float32], out: Path) -> None:
+    """Write the quantised file of a float one.
+
+    Args:
+        source: float32 TFLite file with one input and one signature.
+        recipe: from `candidates`.
+        samples: calibration inputs, each float32 of the input's shape; used by static recipes only.
+        out: file to write.
+
+    Raises:
+        ConversionError: the quantiser refused, or a static recipe has no samples.
+    """
+    data = source.read_bytes()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            made = _quantised(data, recipe, samples)
+    except ConversionError:
+        raise
+    except Exception as exc:  # ai-edge-quantizer raises ValueError, KeyError, RuntimeError as they come
+        line = str(exc).strip().splitlines()
+        raise ConversionError(
+            f"recipe `{recipe.name}` cannot be applied to `{source.name}`",
+            got=line[0][:150] if line else type(exc).__name__,
+        ) from exc
+    out.write_bytes(merge_float_islands(made) if recipe.kind == "int8" else normalise(made))
+
+
+class _Graph:
+    """What the recipes of one file depend on."""
+
+    def __init__(self, data: bytes) -> None:
+        facts = inspect(data)
+        table = op_table(data)
+        self.kinds = [row.op for row in table]
+        self.names = [row.output for row in table]
+        self.shapes = [row.shape for row in table]
+        place = {name: at for at, name in enumerate(self.names)}
+        self.before = [[place[name] for name in row.inputs if name in place] for row in table]
+        self.outputs = {item.name for item in facts.outputs}
+        self.macs = {item.output: (item.op, item.macs) for item in facts.computes}
+
+    def share(self, recipe: TfliteRecipe) -> float:
+        """Return the share of multiply-adds that a recipe quantises, 0..1."""
+        total = sum(macs for _, macs in self.macs.values())
+        held = set(recipe.keep_float)
+        done = sum(
+            macs for name, (op, macs) in self.macs.items() if name not in held and (not recipe.ops or op in recipe.ops)
+        )
+        return done / total if total else 0.0
+
+    def stems(self) -> list[tuple[str, ...]]:
+        """Return tensors up to the 1st, 2nd, … halving of the map: the high-resolution beginnings of the graph."""
+        sizes = [shape[1] * shape[2] if len(shape) == 4 else 0 for shape in self.shapes]
+        starts: list[int] = []
+        smallest = 0
+        for at, (kind, size) in enumerate(zip(self.kinds, sizes, strict=True)):
+            if kind not in (*SPATIAL, "MAX_POOL_2D", "AVERAGE_POOL_2D") or size <= 1:
+                continue
+            if smallest and size < smallest:
+                starts.append(at)
+            smallest = min(size, smallest) if smallest else size
+        return [tuple(self.names[:at]) for at in starts[:MAX_STEMS]]
+
+    def tail(self) -> tuple[str, ...]:
+        """Return the tensors that no multiplication follows: what is left between the last weights and the outputs."""
+        last = max((at for at, kind in enumerate(self.kinds) if kind in WEIGHTED), default=-1)
+        loose = {"CONCATENATION", "RESHAPE", "SOFTMAX", "TANH", "LOGISTIC"}
+        ends = [at for at, kind in enumerate(self.kinds) if kind in loose and (at > last or self._rank(at) == 3)]
+        return tuple(self.names[at] for at in ends)
+
+    def sampling(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what samples a map at learned places: (the operators of that, the convolutions that say where).
+
+        From every operator that rounds or looks up a place, upstream to the convolution that gives the offsets and
+        downstream to the next operator that filters.
+        """
+        marked = [at for at, kind in enumerate(self.kinds) if kind in PLACES]
+        after: list[list[int]] = [[] for _ in self.kinds]
+        for at, sources in enumerate(self.before):
+            for source in sources:
+                after[source].append(at)
+        floors = [at for at in marked if self.kinds[at] == "FLOOR"]
+        up = self._reach(floors, self.before)
+        offsets = {at for at in up if self.kinds[at] in SPATIAL}
+        down = self._reach(marked, after)
+        body = {at for at in up | down if self.kinds[at] not in FILTERS}
+        return tuple(self.names[at] for at in sorted(body)), tuple(self.names[at] for at in sorted(offsets))
+
+    def _reach(self, starts: Sequence[int], edges: Sequence[Sequence[int]]) -> set[int]:
+        """Return what is reached along the edges, up to and including operators that filter."""
+        seen, left = set(starts), list(starts)
+        while left:
+            for other in edges[left.pop()]:
+                if other not in seen:
+                    seen.add(other)
+                    if self.kinds[other] not in FILTERS:
+                        left.append(other)
+        return seen
+
+    def _rank(self, at: int) -> int:
+        return len(self.shapes[at])
+
+
+def _static(graph: _Graph, kind: str) -> list[TfliteRecipe]:
+    """Return recipes that differ in what stays float: a stem of high resolution, the tail, the offsets of sampling."""
+    sampling, offsets = graph.sampling()
+    tail, stems = graph.tail(), graph.stems()
+    weighted = (*WEIGHTED, *CARRIERS)
+    recipes = []
+    for word, base in (("", _union(sampling, offsets)), ("-int8-offsets", sampling)):
+        rest = [("", ()), *((f"-float-stem{number}", stem) for number, stem in enumerate(stems, 1))]
+        for name, kept in rest:
+            held = _union(base, kept)
+            recipes.append(TfliteRecipe(name=f"static{name or '-all'}{word}", kind=kind, keep_float=held))
+            held = _union(held, tail)
+            recipes.append(TfliteRecipe(name=f"static{name}-float-tail{word}", kind=kind, keep_float=held))
+        if not offsets:
+            break
+    recipes.append(
+        TfliteRecipe(name="static-weighted", kind=kind, ops=weighted, keep_float=_union(sampling, offsets))
+    )
+    if "BATCH_MATMUL" in graph.kinds:
+        # A transformer: attention, softmax and GELU lose too much in INT8, its projections do not.
+        recipes = [TfliteRecipe(name="static-fc-conv", kind=kind, ops=WEIGHTED)]
+        recipes.append(TfliteRecipe(name="static-fc", kind=kind, ops=("FULLY_CONNECTED",)))
+    return recipes
+
+
+def _distinct(recipes: Sequence[TfliteRecipe], graph: _Graph) -> list[TfliteRecipe]:
+    """Drop recipes that quantise the same operators as an earlier one."""
+    from ai_edge_quantizer import qtyping
+
+    known = {str(item.value) for item in qtyping.TFLOperationName}
+    kept: dict[frozenset[str], TfliteRecipe] = {}
+    for recipe in recipes:
+        ops, held = set(recipe.ops) or known, set(recipe.keep_float)
+        done = (name for name, kind in zip(graph.names, graph.kinds, strict=True) if kind in ops and name not in held)
+        kept.setdefault(frozenset(done), recipe)
+    return list(kept.values())
+
+
+def _union(*parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(OrderedDict.fromkeys(name for part in parts for name in part))
+
+
+def _quantised(data: bytes, recipe: TfliteRecipe, samples: Sequence[Float32]) -> bytes:
+    from ai_edge_quantizer import quantizer
+
+    if recipe.kind in ("int8", "w8a16") and not len(samples):
+        raise ConversionError(f"recipe `{recipe.name}` needs calibration samples", got=0)
+    tool = quantizer.Quantizer(data)
+    _load(tool, recipe)
+    ranges = _calibrated(data, samples) if tool.need_calibration else None
+    made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(made.quantized_model)
+
+
+def _load(tool: Any, recipe: TfliteRecipe) -> None:
+    from ai_edge_quantizer import algorithm_manager, qtyping
+
+    names = qtyping.TFLOperationName
+    float_casting = algorithm_manager.AlgorithmName.FLOAT_CASTING
+    for op in [_ai_edge_name(op) for op in recipe.ops] or [names.ALL_SUPPORTED]:
+        if recipe.kind == "int8":
+            tool.add_static_config(".*", op, activation_num_bits=8, weight_num_bits=8)
+        elif recipe.kind == "w8a16":
+            tool.add_static_config(".*", op, activation_num_bits=16, weight_num_bits=8)
+        elif recipe.kind == "dynamic":
+            tool.add_dynamic_config(".*", op, num_bits=8)
+        else:
+            half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+            config = qtyping.OpQuantizationConfig(
+                weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+            )
+            for weighted in WEIGHTED:
+                tool.update_quantization_recipe(".*", _ai_edge_name(weighted), config, float_casting)
+    never = algorithm_manager.AlgorithmName.NO_QUANTIZE
+    for rim in (names.INPUT, names.OUTPUT):
+        tool.update_quantization_recipe(".*", rim, algorithm_key=never)
+    if recipe.keep_float:
+        # An operator's scope is its output names, each with a semicolon behind it.
+        either = "|".join(re.escape(name) for name in recipe.keep_float)
+        tool.update_quantization_recipe(f"(^|;)({either});", names.ALL_SUPPORTED, algorithm_key=never)
+
+
+def _ai_edge_name(op: str) -> Any:
+    from ai_edge_quantizer import qtyping
+
+    return qtyping.TFLOperationName("CONV_2D_TRANSPOSE" if op == "TRANSPOSE_CONV" else op)
+
+
+# Ranges do not depend on the recipe: a search over recipes calibrates once. Only the last file is remembered.
+_LAST: dict[str, Ranges] = {}
+
+
+def _calibrated(data: bytes, samples: Sequence[Float32]) -> Ranges:
+    digest = hashlib.sha256(data)
+    for sample in samples:
+        digest.update(np.ascontiguousarray(sample).tobytes())
+    key = digest.hexdigest()
+    if key not in _LAST:
+        ranges = _measure(data, samples)
+        _LAST.clear()
+        _LAST[key] = ranges
+    return {name: dict(entry) for name, entry in _LAST[key].items()}
+
+
+def _measure(data: bytes, samples: Sequence[Float32]) -> Ranges:
+    """Return the smallest and largest value of every tensor over all samples.
+
+    ai-edge-quantizer's own update is a moving average, which clips what is rare: heatmap peaks, for example.
+    """
+    from ai_edge_quantizer import calibrator, recipe, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    everything = recipe_manager.RecipeManager()
+    everything.load_quantization_recipe(recipe.static_wi8_ai8())
+    tool = calibrator.Calibrator(
+        data,
+        num_threads=THREADS,
+        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+        qsv_update_func=qsv_utils.min_max_update,
+    )
+    input_name = inspect(data).inputs[0].name
+    rows = [{input_name: np.ascontiguousarray(sample, np.float32)} for sample in samples]
+    tool.calibrate({tool.get_signature_list() and next(iter(tool.get_signature_list())): rows}, everything)
+    ranges: Ranges = tool.get_model_qsvs()
+    return ranges
