@@ -5,8 +5,10 @@ bits. Between two convolutions with a ReLU or LeakyReLU between them, a channel 
 in the second. In front of a depthwise convolution that is free, since its weights have a scale per channel; in front of
 a dense one the factor is shared between activations and weights.
 
-Measured figures are in `docs`; the rule is the paper's, with activation ranges seen in calibration in place of weight
-ranges, since weights per output channel need no help.
+The rule is the paper's, with activation ranges seen in calibration in place of weight ranges, since weights per output
+channel need no help. Measured on the public RetinaFace MobileNet0.25 at 640, box offsets of all anchors, everything in
+8 bits: 5.9 dB without, 11.5 dB with; only large convolutions in 8 bits: 14.7 dB without, 20.1 dB with.
+Calibration and evaluation used crops of the same three pictures: read the differences, not the levels.
 
 Source: Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019,
     arXiv:1906.04721, section 4.1.

@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from ..runtime.errors import ConversionError, PrecisionError
+from .half_rounding import round_to_half
 
 __all__ = ["check_half_range", "half_compute", "half_weights"]
 
@@ -44,9 +45,15 @@ def _float_weights(model: ModelProto) -> list[TensorProto]:
 
 
 def half_weights(model: ModelProto) -> ModelProto:
-    """Store weights in half precision behind a Cast, which engines fold once when they load the file."""
+    """Store weights in half precision behind a Cast, which engines fold once when they load the file.
+
+    Vectors (biases, norms) stay float32: they are few, and a rounded bias is an offset of a whole channel.
+    """
+    _round_kernels(model)
     casts = []
     for item in _float_weights(model):
+        if len(item.dims) < 2:
+            continue
         values = numpy_helper.to_array(item).astype(np.float16)
         name = item.name
         item.CopyFrom(numpy_helper.from_array(values, f"{name}.fp16"))
@@ -57,10 +64,30 @@ def half_weights(model: ModelProto) -> ModelProto:
     return model
 
 
+def _round_kernels(model: ModelProto) -> None:
+    """Round the constants of convolutions and matrix products so that what they answer to a constant input stays."""
+    tensors = {item.name: item for item in _float_weights(model)}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul") or len(node.input) < 2:
+            continue
+        item = tensors.pop(node.input[1], None)  # popped: a tensor that two nodes read is rounded once
+        if item is None:
+            continue
+        values = numpy_helper.to_array(item)
+        if node.op_type == "Gemm" or values.ndim < 3:
+            transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+            axes: tuple[int, ...] = (1 if transposed else values.ndim - 2,)
+        else:
+            axes = tuple(range(2, values.ndim)) if max(values.shape[2:]) > 1 else (1,)
+        if values.ndim >= 2:
+            item.CopyFrom(numpy_helper.from_array(round_to_half(values, axes), item.name))
+
+
 def half_compute(model: ModelProto) -> ModelProto:
     """Compute in half precision, except what onnxruntime's CPU kernels have in float32 only."""
     from onnxruntime.transformers import float16
 
+    _round_kernels(model)
     try:
         result: ModelProto = float16.convert_float_to_float16(
             model,

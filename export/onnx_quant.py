@@ -131,7 +131,7 @@ def quantise(
     data = fp32.read_bytes()
     source, model = parse_model(data), parse_model(data)  # the second one is changed
     notes: dict[str, float] = {}
-    with _quiet(recipe.name):
+    with _quiet():
         if recipe.scheme in ("half", "half-weights"):
             notes["flushed_share"] = check_half_range(model)
             result = half_weights(model) if recipe.scheme == "half-weights" else half_compute(model)
@@ -318,7 +318,7 @@ def _check_scales(model: ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet(recipe: str) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep the tools' advice off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

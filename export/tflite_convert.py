@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,9 +45,10 @@ def save_program(module: nn.Module, card: Card, path: Path) -> None:
     was_training = module.training
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export warns of its own internals
             program = torch.export.export(_Ordered(module, card), (torch.zeros(card.input.shape),), strict=False)
-        torch.export.save(program, path)
+            torch.export.save(program, path)
     except Exception as exc:  # torch.export raises many kinds for one cause: the module cannot be traced
         line = str(exc).strip().splitlines()
         raise ConversionError(

@@ -26,12 +26,14 @@ __all__ = [
     "SIGNATURE",
     "TYPE_NAMES",
     "TensorInfo",
+    "drop_unused",
     "embed_card",
     "name_tensors",
     "normalise",
     "op_name",
     "output_tensors",
     "read_model",
+    "tensor_info",
     "write_model",
 ]
 
@@ -138,7 +140,7 @@ def embed_card(data: bytes, card_json: str) -> bytes:
 def output_tensors(data: bytes) -> list[TensorInfo]:
     """Return the outputs of a file's main graph, in graph order."""
     graph = read_model(data).subgraphs[0]
-    return [_info(graph, index) for index in graph.outputs]
+    return [tensor_info(graph, index) for index in graph.outputs]
 
 
 def name_tensors(data: bytes, *, input_name: str, outputs: Sequence[tuple[int, str]]) -> bytes:
@@ -184,6 +186,37 @@ def op_name(model: Any, operator: Any) -> str:
     # Old files keep the code in a byte, new ones in the wider field; the larger of both is right.
     name = OP_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
     return f"custom:{_text(code.customCode)}" if name == "CUSTOM" else name
+
+
+def drop_unused(model: Any, graph: Any) -> None:
+    """Remove the tensors that no operator of a graph touches, and the buffers that nobody holds any more."""
+    used = {int(index) for index in (*graph.inputs, *graph.outputs)}
+    for operator in graph.operators:
+        used.update(int(index) for index in (*operator.inputs, *operator.outputs))
+    used.discard(-1)
+    moved = {old: new for new, old in enumerate(sorted(used))}
+    moved[-1] = -1  # an optional input that is absent
+
+    def renumber(indices: Any) -> Any:
+        return np.asarray([moved[int(index)] for index in indices], np.int32)
+
+    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    graph.inputs, graph.outputs = renumber(graph.inputs), renumber(graph.outputs)
+    for operator in graph.operators:
+        operator.inputs, operator.outputs = renumber(operator.inputs), renumber(operator.outputs)
+    number = next(at for at, other in enumerate(model.subgraphs) if other is graph)
+    for signature in model.signatureDefs or []:
+        if signature.subgraphIndex == number:
+            for entry in (*signature.inputs, *signature.outputs):
+                entry.tensorIndex = moved[int(entry.tensorIndex)]
+    _drop_spare_buffers(model)
+
+
+def tensor_info(graph: Any, index: int) -> TensorInfo:
+    """Return what is known of one tensor of a graph."""
+    tensor = graph.tensors[index]
+    shape = tuple(int(side) for side in tensor.shape) if tensor.shape is not None else ()
+    return TensorInfo(int(index), _text(tensor.name), shape, TYPE_NAMES.get(tensor.type, "UNKNOWN"))
 
 
 class _AlignedBuffer:
@@ -253,12 +286,6 @@ def _tensor_map(name: str, index: int) -> Any:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, index
     return entry
-
-
-def _info(graph: Any, index: int) -> TensorInfo:
-    tensor = graph.tensors[index]
-    shape = tuple(int(side) for side in tensor.shape) if tensor.shape is not None else ()
-    return TensorInfo(int(index), _text(tensor.name), shape, TYPE_NAMES.get(tensor.type, "UNKNOWN"))
 
 
 def _text(value: Any) -> str:

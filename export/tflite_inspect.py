@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime.errors import PrecisionError
-from .tflite_file import TYPE_NAMES, TensorInfo, _info, op_name, read_model
+from .tflite_file import TYPE_NAMES, TensorInfo, op_name, read_model, tensor_info
 
 __all__ = ["MAC_FLOOR", "Compute", "OpRow", "TfliteFacts", "check_precision", "inspect", "op_table"]
 
@@ -137,8 +137,8 @@ def inspect(data: bytes) -> TfliteFacts:
     return TfliteFacts(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
-        inputs=tuple(_info(main, index) for index in main.inputs),
-        outputs=tuple(_info(main, index) for index in main.outputs),
+        inputs=tuple(tensor_info(main, index) for index in main.inputs),
+        outputs=tuple(tensor_info(main, index) for index in main.outputs),
         ops=dict(ops),
         types=dict(types),
         macs=dict(macs),
@@ -194,8 +194,8 @@ def op_table(data: bytes) -> list[OpRow]:
     graph = model.subgraphs[0]
     rows = []
     for operator in graph.operators:
-        info = _info(graph, operator.outputs[0])
-        inputs = tuple(_info(graph, index).name for index in operator.inputs if index >= 0)
+        info = tensor_info(graph, operator.outputs[0])
+        inputs = tuple(tensor_info(graph, index).name for index in operator.inputs if index >= 0)
         rows.append(OpRow(op_name(model, operator), info.name, info.shape, inputs))
     return rows
 
@@ -207,8 +207,8 @@ def _computes(model: Any, graph: Any) -> Iterator[Compute]:
         if name not in (*WEIGHTED, "BATCH_MATMUL"):
             continue
         at_x, at_w = (2, 1) if name == "TRANSPOSE_CONV" else (0, 1)
-        x, weight = (_info(graph, operator.inputs[at]) for at in (at_x, at_w))
-        out = _info(graph, operator.outputs[0])
+        x, weight = (tensor_info(graph, operator.inputs[at]) for at in (at_x, at_w))
+        out = tensor_info(graph, operator.outputs[0])
         scales, channels = 0, 1
         if name in WEIGHTED:
             channels = weight.shape[-1] if name == "DEPTHWISE_CONV_2D" else weight.shape[0]
@@ -249,7 +249,7 @@ def _stored(model: Any, graph: Any, makers: dict[int, Any], index: int) -> Tenso
     maker = makers.get(index)
     if maker is not None and op_name(model, maker) == "DEQUANTIZE" and int(maker.inputs[0]) not in makers:
         index = int(maker.inputs[0])
-    return _info(graph, index)
+    return tensor_info(graph, index)
 
 
 def _scales(model: Any, graph: Any, makers: dict[int, Any], index: int) -> int:
@@ -271,7 +271,7 @@ def _constants(model: Any) -> tuple[int, float]:
             data = model.buffers[tensor.buffer].data
             if data is None or len(data) == 0:
                 continue
-            info = _info(graph, index)
+            info = tensor_info(graph, index)
             size = math.prod(info.shape)
             half += size * (info.dtype == "FLOAT16")
             single += size * (info.dtype == "FLOAT32")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .tflite_file import _drop_spare_buffers, op_name, read_model, write_model
+from .tflite_file import drop_unused, op_name, read_model, write_model
 
 __all__ = ["merge_float_islands"]
 
@@ -28,7 +28,6 @@ def merge_float_islands(data: bytes) -> bytes:
     model = read_model(data)
     for graph in model.subgraphs:
         _merge(model, graph)
-    _drop_spare_buffers(model)
     return write_model(model)
 
 
@@ -61,7 +60,7 @@ def _merge(model: Any, graph: Any) -> None:
             gone.append(before)
     dead = {id(operator) for operator in gone}
     graph.operators = [operator for operator in graph.operators if id(operator) not in dead]
-    _drop_unused_tensors(model, graph)
+    drop_unused(model, graph)
 
 
 def _opcode(model: Any, operator: Any) -> int:
@@ -76,25 +75,3 @@ def _opcode(model: Any, operator: Any) -> int:
     newer.version = INT8_VERSION
     model.operatorCodes.append(newer)
     return len(model.operatorCodes) - 1
-
-
-def _drop_unused_tensors(model: Any, graph: Any) -> None:
-    used = {int(index) for index in (*graph.inputs, *graph.outputs)}
-    for operator in graph.operators:
-        used.update(int(index) for index in (*operator.inputs, *operator.outputs))
-    used.discard(-1)
-    moved = {old: new for new, old in enumerate(sorted(used))}
-    moved[-1] = -1  # an optional input that is absent
-
-    def renumber(indices: Any) -> Any:
-        return np.asarray([moved[int(index)] for index in indices], np.int32)
-
-    graph.tensors = [graph.tensors[old] for old in sorted(used)]
-    graph.inputs, graph.outputs = renumber(graph.inputs), renumber(graph.outputs)
-    for operator in graph.operators:
-        operator.inputs, operator.outputs = renumber(operator.inputs), renumber(operator.outputs)
-    number = next(at for at, other in enumerate(model.subgraphs) if other is graph)
-    for signature in model.signatureDefs or []:
-        if signature.subgraphIndex == number:
-            for entry in (*signature.inputs, *signature.outputs):
-                entry.tensorIndex = moved[int(entry.tensorIndex)]

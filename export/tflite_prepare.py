@@ -130,7 +130,7 @@ def _channel_permutation(source: Node, chain: list[Node]) -> Tensor | None:
 
 def _plain_conv(user: Node, source: Node) -> bool:
     groups = user.args[6] if len(user.args) > 6 else user.kwargs.get("groups", 1)
-    return user.target is aten.conv2d.default and user.args[0] is source and groups == 1 and user.args[1] is not source
+    return bool(user.target is aten.conv2d.default and user.args[0] is source and groups == 1)
 
 
 def _permute_weights(graph_module: GraphModule, last: Node, source: Node, permutation: Tensor) -> None:

@@ -12,11 +12,13 @@ for a search on samples of its own to say.
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import hashlib
 import io
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import ConversionError
-from .tflite_file import normalise
+from .tflite_equalise import can_equalise, equalise
+from .tflite_file import SIGNATURE, normalise
 from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
 from .tflite_islands import merge_float_islands
 
@@ -43,7 +46,7 @@ CARRIERS = (
 # Where a sampling place is computed or looked up; a rounded coordinate is another place.
 PLACES = ("FLOOR", "GATHER", "GATHER_ND", "CAST")
 FILTERS = (*SPATIAL, "LEAKY_RELU", "CONCATENATION", "MAX_POOL_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED")
-MAX_STEMS = 3
+MAX_STEMS = 4
 THREADS = 2
 
 
@@ -56,12 +59,14 @@ class TfliteRecipe:
         kind: "fp16", "int8", "dynamic" or "w8a16".
         ops: operators that are quantised; empty means all that the quantiser supports.
         keep_float: names of tensors whose operators stay float, whatever `ops` says.
+        equalised: channels are brought to like ranges first; see `tflite_equalise`.
     """
 
     name: str
     kind: str
     ops: tuple[str, ...] = ()
     keep_float: tuple[str, ...] = ()
+    equalised: bool = False
 
 
 def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
@@ -85,6 +90,8 @@ def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
         raise ConversionError(f"`{source.name}` holds nothing that can be quantised", got=sorted(set(graph.kinds)))
     if precision == "dynamic":
         recipes = [TfliteRecipe(name="dynamic-all", kind="dynamic", ops=WEIGHTED)]
+        if graph.equalisable:
+            recipes.append(dataclasses.replace(recipes[0], name="dynamic-all-equalised", equalised=True))
         if "FULLY_CONNECTED" in graph.kinds:
             recipes.append(TfliteRecipe(name="dynamic-fc", kind="dynamic", ops=("FULLY_CONNECTED",)))
     elif precision in ("int8", "w8a16"):
@@ -135,7 +142,7 @@ class _Graph:
         self.shapes = [row.shape for row in table]
         place = {name: at for at, name in enumerate(self.names)}
         self.before = [[place[name] for name in row.inputs if name in place] for row in table]
-        self.outputs = {item.name for item in facts.outputs}
+        self.equalisable = can_equalise(data)
         self.macs = {item.output: (item.op, item.macs) for item in facts.computes}
 
     def share(self, recipe: TfliteRecipe) -> float:
@@ -202,26 +209,27 @@ class _Graph:
 
 def _static(graph: _Graph, kind: str) -> list[TfliteRecipe]:
     """Return recipes that differ in what stays float: a stem of high resolution, the tail, the offsets of sampling."""
-    sampling, offsets = graph.sampling()
-    tail, stems = graph.tail(), graph.stems()
-    weighted = (*WEIGHTED, *CARRIERS)
-    recipes = []
-    for word, base in (("", _union(sampling, offsets)), ("-int8-offsets", sampling)):
-        rest = [("", ()), *((f"-float-stem{number}", stem) for number, stem in enumerate(stems, 1))]
-        for name, kept in rest:
-            held = _union(base, kept)
-            recipes.append(TfliteRecipe(name=f"static{name or '-all'}{word}", kind=kind, keep_float=held))
-            held = _union(held, tail)
-            recipes.append(TfliteRecipe(name=f"static{name}-float-tail{word}", kind=kind, keep_float=held))
-        if not offsets:
-            break
-    recipes.append(
-        TfliteRecipe(name="static-weighted", kind=kind, ops=weighted, keep_float=_union(sampling, offsets))
-    )
     if "BATCH_MATMUL" in graph.kinds:
         # A transformer: attention, softmax and GELU lose too much in INT8, its projections do not.
-        recipes = [TfliteRecipe(name="static-fc-conv", kind=kind, ops=WEIGHTED)]
-        recipes.append(TfliteRecipe(name="static-fc", kind=kind, ops=("FULLY_CONNECTED",)))
+        return [
+            TfliteRecipe(name="static-fc-conv", kind=kind, ops=WEIGHTED),
+            TfliteRecipe(name="static-fc", kind=kind, ops=("FULLY_CONNECTED",)),
+        ]
+    sampling, offsets = graph.sampling()
+    tail, stems = graph.tail(), graph.stems()
+    recipes = [TfliteRecipe(name="static-all", kind=kind, keep_float=sampling)]
+    for stem_word, stem in [("-all", ()), *((f"-float-stem{at}", stem) for at, stem in enumerate(stems, 1))]:
+        for tail_word, end in (("", ()), ("-float-tail", tail)):
+            name, kept = f"static{stem_word}{tail_word}", _union(sampling, stem, end)
+            recipes.append(TfliteRecipe(name=name, kind=kind, keep_float=kept))
+    if offsets:
+        kept = _union(sampling, offsets, stems[-1] if stems else (), tail)
+        recipes.append(TfliteRecipe(name="static-float-offsets", kind=kind, keep_float=kept))
+    ops = (*WEIGHTED, *CARRIERS)
+    recipes.append(TfliteRecipe(name="static-weighted", kind=kind, ops=ops, keep_float=sampling))
+    if graph.equalisable:
+        better = [dataclasses.replace(item, name=f"{item.name}-equalised", equalised=True) for item in recipes[1:]]
+        return [recipes[0], *better]
     return recipes
 
 
@@ -230,11 +238,11 @@ def _distinct(recipes: Sequence[TfliteRecipe], graph: _Graph) -> list[TfliteReci
     from ai_edge_quantizer import qtyping
 
     known = {str(item.value) for item in qtyping.TFLOperationName}
-    kept: dict[frozenset[str], TfliteRecipe] = {}
+    kept: dict[tuple[bool, frozenset[str]], TfliteRecipe] = {}
     for recipe in recipes:
         ops, held = set(recipe.ops) or known, set(recipe.keep_float)
         done = (name for name, kind in zip(graph.names, graph.kinds, strict=True) if kind in ops and name not in held)
-        kept.setdefault(frozenset(done), recipe)
+        kept.setdefault((recipe.equalised, frozenset(done)), recipe)
     return list(kept.values())
 
 
@@ -245,11 +253,13 @@ def _union(*parts: Iterable[str]) -> tuple[str, ...]:
 def _quantised(data: bytes, recipe: TfliteRecipe, samples: Sequence[Float32]) -> bytes:
     from ai_edge_quantizer import quantizer
 
-    if recipe.kind in ("int8", "w8a16") and not len(samples):
+    if (recipe.equalised or recipe.kind in ("int8", "w8a16")) and not len(samples):
         raise ConversionError(f"recipe `{recipe.name}` needs calibration samples", got=0)
+    if recipe.equalised:
+        data = _remembered(data, samples, "equalised", lambda: equalise(data, samples))
     tool = quantizer.Quantizer(data)
     _load(tool, recipe)
-    ranges = _calibrated(data, samples) if tool.need_calibration else None
+    ranges = _remembered(data, samples, "ranges", lambda: _measure(data, samples)) if tool.need_calibration else None
     made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)
 
@@ -288,20 +298,22 @@ def _ai_edge_name(op: str) -> Any:
     return qtyping.TFLOperationName("CONV_2D_TRANSPOSE" if op == "TRANSPOSE_CONV" else op)
 
 
-# Ranges do not depend on the recipe: a search over recipes calibrates once. Only the last file is remembered.
-_LAST: dict[str, Ranges] = {}
+# Neither ranges nor equalised weights depend on the recipe: a search over recipes makes them once. The cache holds
+# the last few files only, and is keyed by content.
+_CACHE: OrderedDict[str, Any] = OrderedDict()
+_CACHED = 4
 
 
-def _calibrated(data: bytes, samples: Sequence[Float32]) -> Ranges:
+def _remembered(data: bytes, samples: Sequence[Float32], what: str, make: Callable[[], Any]) -> Any:
     digest = hashlib.sha256(data)
     for sample in samples:
         digest.update(np.ascontiguousarray(sample).tobytes())
-    key = digest.hexdigest()
-    if key not in _LAST:
-        ranges = _measure(data, samples)
-        _LAST.clear()
-        _LAST[key] = ranges
-    return {name: dict(entry) for name, entry in _LAST[key].items()}
+    key = f"{what}:{digest.hexdigest()}"
+    if key not in _CACHE:
+        _CACHE[key] = make()
+        while len(_CACHE) > _CACHED:
+            _CACHE.popitem(last=False)
+    return copy.deepcopy(_CACHE[key])  # the quantiser writes into the ranges it is given
 
 
 def _measure(data: bytes, samples: Sequence[Float32]) -> Ranges:
@@ -322,6 +334,6 @@ def _measure(data: bytes, samples: Sequence[Float32]) -> Ranges:
     )
     input_name = inspect(data).inputs[0].name
     rows = [{input_name: np.ascontiguousarray(sample, np.float32)} for sample in samples]
-    tool.calibrate({tool.get_signature_list() and next(iter(tool.get_signature_list())): rows}, everything)
+    tool.calibrate({SIGNATURE: rows}, everything)
     ranges: Ranges = tool.get_model_qsvs()
     return ranges

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,6 @@ __all__ = ["convert_with_litert_torch", "convert_with_onnx2tf", "main", "match_o
 # onnx2tf looks for this sample in its working folder before it tries to fetch one; any numbers serve.
 SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 SAMPLE_SHAPE = (20, 128, 128, 3)
-NEVER_FOLLOWED = "its operators have no TFLite counterpart"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
         _last_line(str(exc))
         return 1
     except (Exception, SystemExit) as exc:  # converters raise what they like, and call sys.exit
+        traceback.print_exc()
         _last_line(_reason(exc))
         return 1
     return 0
@@ -80,18 +81,23 @@ def convert_with_litert_torch(program: Path, card: Card) -> bytes:
         inner = _module(torch.export.load(program))
         if lower_deformable(inner):
             teach_litert_torch()
-        wrapped = torch.export.export(_ChannelsLast(inner, card), sample, strict=False)
+        wrapped = torch.export.export(_channels_last(inner, card), sample, strict=False)
         graph = _module(wrapped)
         counts = prepare(graph)
         print("prepared:", json.dumps(counts, sort_keys=True))
         allow_padding_channels_last()
-        made = litert_torch.convert(graph, sample)
+        try:
+            made = litert_torch.convert(graph, sample)
+        except Exception as exc:
+            missing = _without_lowering(graph, sample)
+            if missing:
+                raise ConversionError(f"litert-torch cannot lower `{missing[0]}`") from exc
+            raise
     temporary = Path("litert.tflite").absolute()
     made.export(str(temporary))
     data = temporary.read_bytes()
     temporary.unlink()
-    order = sorted(range(len(card.outputs)), key=lambda at: f"output_{at}")
-    places = _litert_places(data, card, order)
+    places = _litert_places(data, card)
     return name_tensors(data, input_name=card.input.name, outputs=places)
 
 
@@ -110,7 +116,7 @@ def convert_with_onnx2tf(onnx_path: Path, card: Card) -> bytes:
     copy = Path("model.onnx").absolute()
     shutil.copyfile(onnx_path, copy)
     np.save(SAMPLE_FILE, np.random.default_rng(0).random(SAMPLE_SHAPE, dtype=np.float32))
-    np.random.seed(0)  # noqa: NPY002  # onnx2tf draws its probes from the global generator
+    np.random.seed(0)  # onnx2tf draws its probes from the global generator
 
     import onnx2tf
     import tensorflow as tf
@@ -164,7 +170,7 @@ def match_outputs(
     return places
 
 
-def _ChannelsLast(inner: Any, card: Card) -> Any:
+def _channels_last(inner: Any, card: Card) -> Any:
     """Return `inner` behind channels-last maps, where the card's layouts are NCHW."""
     import torch
 
@@ -185,6 +191,19 @@ def _ChannelsLast(inner: Any, card: Card) -> Any:
     return ChannelsLast()
 
 
+def _without_lowering(graph: Any, sample: tuple[Any, ...]) -> list[str]:
+    """Return the operators of a graph, fully decomposed, that litert-torch has no lowering for."""
+    import torch
+    from litert_torch import fx_infra
+    from litert_torch.backend.lowerings import registry
+
+    program = torch.export.export(graph, sample, strict=False)
+    program = program.run_decompositions(fx_infra.decomp.pre_lower_decomp())
+    calls = [node.target for node in program.graph.nodes if node.op == "call_function"]
+    unknown = [target for target in calls if isinstance(target, torch._ops.OpOverload) and not registry.lookup(target)]
+    return sorted({str(target) for target in unknown})
+
+
 def _module(program: Any) -> Any:
     """Return the program as a graph module without the guards that check what we know."""
     return program.module(check_guards=False)
@@ -194,13 +213,12 @@ def _rim_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1]) if layout == "NCHW" and len(shape) == 4 else shape
 
 
-def _litert_places(data: bytes, card: Card, order: list[int]) -> list[tuple[int, str]]:
+def _litert_places(data: bytes, card: Card) -> list[tuple[int, str]]:
     """Return (position, name) in the card's order; litert-torch lists outputs as it traced them."""
     infos = output_tensors(data)
     if len(infos) != len(card.outputs):
         raise ConversionError("litert-torch merged outputs", expected=len(card.outputs), got=len(infos))
     by_name = {_number(info): at for at, info in enumerate(infos)}
-    del order
     return [(by_name.get(at, at), spec.name) for at, spec in enumerate(card.outputs)]
 
 

@@ -33,6 +33,9 @@ __all__ = ["OPSET", "check_weights", "export_onnx"]
 OPSET = 19  # the first with DeformConv; below 20, so that GELU stays Erf, which every converter knows
 MAX_WEIGHT_BYTES = 3 * 2**29  # protobuf stops at 2 GiB; weights beyond would need a second file
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 
 
 def export_onnx(module: nn.Module, card: Card, out: Path) -> None:
@@ -50,17 +53,19 @@ def export_onnx(module: nn.Module, card: Card, out: Path) -> None:
             the message names the operation and its place.
     """
     check_weights(module)
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad(), _quiet():
             sample = _sample(card)
             names = _output_names(_forward(module, sample), card)
             model = _translate(module, sample)
+            _refuse_operators(model)
             _rename(model, card.input.name, names)
             model = _strip(_simplify(model))
     finally:
-        module.train(was_training)
+        for part, mode in modes:  # one by one: some parts may have been frozen in eval mode
+            part.training = mode
     _order_outputs(model, card)
     fold_deform_batch_norm(model)
     rewrite_pad_before_maxpool(model)
@@ -246,6 +251,21 @@ def _name_nodes(model: ModelProto) -> None:
         node.name = f"{module}/{node.op_type}_{index}" if module else f"{node.op_type}_{index}"
 
 
+def _refuse_operators(model: ModelProto) -> None:
+    for node in model.graph.node:
+        lines = [item.value for item in node.metadata_props if item.key == "pkg.torch.onnx.stack_trace"]
+        found = re.findall(r'File "([^"]+)", line (\d+)', "".join(lines))
+        place = f" at {Path(found[-1][0]).name}:{found[-1][1]}" if found else ""
+        if node.op_type in CONTROL_FLOW:
+            raise ConversionError(
+                f"control flow (`{node.op_type}`) is not exported{place}", hint="compute both sides, take torch.where"
+            )
+        if node.op_type in RANDOM:
+            raise ConversionError(
+                f"the network draws random numbers (`{node.op_type}`){place}", hint="do so in training mode only"
+            )
+
+
 def _rename(model: ModelProto, source: str, names: list[str]) -> None:
     """Give input and outputs the card's names; what has one of these names inside the graph gets another.
 
@@ -305,9 +325,6 @@ def _check(model: ModelProto, card: Card) -> None:
     foreign = sorted({node.domain for node in model.graph.node if node.domain not in ("", "ai.onnx")})
     if opsets.get("", 0) != OPSET or foreign:
         raise ConversionError("the exporter wrote another opset", expected=OPSET, got=(opsets, foreign))
-    for node in model.graph.node:
-        if node.op_type in CONTROL_FLOW:
-            raise ConversionError(f"`{node.name}` is control flow (`{node.op_type}`), which is not exported")
     _check_signature(model, card)
     refuse_pad_before_maxpool(model)
     try:

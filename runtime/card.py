@@ -31,6 +31,7 @@ __all__ = [
     "Precision",
     "ResizeSpec",
     "Target",
+    "build",
 ]
 
 SCHEMA = 1
@@ -274,7 +275,7 @@ class Card:
         Raises:
             CardError: a key is missing or unknown, or a value has the wrong type; the message has the path.
         """
-        card = _build(Card, values, "card")
+        card = build(Card, values, "card")
         return card
 
     @staticmethod
@@ -292,7 +293,17 @@ class Card:
 T = TypeVar("T")
 
 
-def _build(kind: type[T], values: object, path: str) -> T:
+def build(kind: type[T], values: object, path: str) -> T:
+    """Return the dataclass that plain values describe; every key and type is checked.
+
+    Args:
+        kind: a frozen dataclass of the types that cards use.
+        values: a mapping.
+        path: what the values are called in messages.
+
+    Raises:
+        CardError: a key is missing or unknown, or a value has the wrong type.
+    """
     if not isinstance(values, Mapping):
         raise CardError(f"`{path}` is not a table", got=type(values).__name__)
     hints = typing.get_type_hints(kind)
@@ -318,7 +329,7 @@ def _convert(hint: Any, value: object, path: str) -> Any:
             return None
         return _convert(next(arg for arg in args if arg is not type(None)), value, path)
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, path)
+        return build(typing.cast(type, hint), value, path)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise CardError(f"`{path}` is not a list", got=type(value).__name__)

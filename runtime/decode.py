@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .card import Card, OutputSpec, _build
+from .card import Card, OutputSpec, build
 from .emotion import EmotionParams, decode_emotion
 from .errors import CardError, InputError, ShapeError
 from .face import FaceParams, decode_faces
@@ -94,7 +94,7 @@ def decode(
         InputError: an output is missing or not numeric.
     """
     decoder = get_decoder(card.decoder.name)
-    params: Any = _build(decoder.params, card.decoder.params, "card.decoder.params")
+    params: Any = build(decoder.params, card.decoder.params, "card.decoder.params")
     checked = {spec.name: _checked(spec, outputs) for spec in card.outputs}
     if geometry is not None and card.input.kind == "image" and geometry.input_hw != card.input.hw:
         raise ShapeError("geometry is of another input size", expected=card.input.hw, got=geometry.input_hw)

@@ -46,7 +46,7 @@ def draw(image: UInt8 | None, result: Result) -> UInt8:
 
     Args:
         image: (H, W, 3) uint8 RGB, of the size that the result's coordinates refer to; None for an emotion, which is
-            then drawn by itself, 720 x 720. With a picture, such as its spectrogram, an emotion goes to the lower right.
+            then drawn by itself, 720 x 720. On a picture, such as its spectrogram, it goes to the lower right.
         result: from `decode.decode`; a raw result draws nothing.
 
     Returns:

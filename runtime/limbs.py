@@ -15,7 +15,7 @@ Index = NDArray[np.intp]
 
 EPSILON = 1e-6  # added to norms and counts by the reference
 PROBE_FROM = 512  # pairs; below that, looking at all points at once is faster
-BLOCK_PAIRS = 1 << 14  # pairs scored at a time: with 10 points about 6 MB of temporaries
+BLOCK_PAIRS = 1 << 14  # pairs scored at a time, which bounds the temporaries
 
 
 def match_limbs(

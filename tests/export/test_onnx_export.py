@@ -207,7 +207,8 @@ def test_export_says_nothing_on_the_terminal_and_restores_the_training_mode(
 
 class Decomposed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.linalg.svd(x[0])[1]
+        values: Tensor = torch.linalg.svd(x[0])[1]
+        return values
 
 
 class Holder(nn.Module):
@@ -237,6 +238,65 @@ def test_a_branch_on_values_is_refused_with_its_line_and_a_hint(tmp_path: Path) 
     with pytest.raises(ConversionError, match=r"decides by the values .* at test_onnx_export\.py:\d+") as info:
         export_onnx(Branching(), _card(("out", SHAPE)), tmp_path / "x.onnx")
     assert "torch.where" in (info.value.hint or "")
+
+
+class Conditional(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.cond(x.sum() > 0, lambda y: y + 1, lambda y: y - 1, (x,))
+        return out
+
+
+class Noisy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+class Selecting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[x > 0], (0, 1000))[:900].reshape(1, 900)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "message"),
+    [
+        (Conditional(), SHAPE, r"control flow \(`If`\)"),
+        (Noisy(), SHAPE, r"random numbers \(`RandomUniformLike`\)"),
+        (Selecting(), (1, 900), "size that depends on values"),
+    ],
+)
+def test_what_is_not_a_fixed_graph_is_refused(
+    tmp_path: Path, module: nn.Module, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ConversionError, match=message) as info:
+        export_onnx(module, _card(("out", shape)), tmp_path / "x.onnx")
+    assert info.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+class Odd(nn.Module):
+    """Gives its input, one tensor twice, and has a tensor inside that is called like the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = nn.Parameter(torch.full((1,), 3.0))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = x * self.input
+        return x, y, y
+
+
+def test_outputs_that_are_inputs_or_the_same_tensor_and_clashing_names_are_no_trouble(tmp_path: Path) -> None:
+    export_onnx(Odd(), _card(("mul", SHAPE), ("a", SHAPE), ("b", SHAPE)), tmp_path / "x.onnx")
+    x = _noise()
+    for got, want in zip(_run(tmp_path / "x.onnx", x), (x, 3 * x, 3 * x), strict=True):
+        np.testing.assert_array_equal(got, want.numpy())
+
+
+def test_parts_that_were_frozen_in_eval_mode_stay_frozen(tmp_path: Path) -> None:
+    module = _small().train()
+    module.bn.eval()
+    export_onnx(module, SMALL_CARD, tmp_path / "x.onnx")
+    assert (module.training, module.conv.training, module.bn.training) == (True, True, False)
 
 
 class Failing(nn.Module):

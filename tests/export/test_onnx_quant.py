@@ -366,7 +366,7 @@ def test_equalising_changes_ranges_but_not_what_the_network_computes(uneven: Pat
         np.testing.assert_allclose(told.means[name], seen.means[name], rtol=1e-3, atol=1e-4)
     stem = next(node.output[0] for node in model.graph.node if node.op_type == "Conv")
     assert np.ptp(np.log10(before.peaks(stem))) > 2
-    assert np.ptp(np.log10(told.peaks(stem))) < 0.01
+    assert np.ptp(np.log10(told.peaks(stem))) < 0.1  # the smallest would need more than the factor's bound
 
 
 def test_uneven_channels_survive_static_quantisation(uneven: Path, tmp_path: Path) -> None:

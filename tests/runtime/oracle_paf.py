@@ -43,10 +43,11 @@ def decode(heatmaps: NDArray[Any], pafs: NDArray[Any]) -> tuple[list[list[float]
 
 def peaks(heatmap: NDArray[Any], first_id: int) -> list[Peak]:
     height, width = heatmap.shape
-    values = [[v if v >= f32(0.1) else f32(0) for v in row] for row in heatmap]
+    threshold = float(f32(0.1))
+    values = [[v if v >= threshold else 0.0 for v in row] for row in heatmap.tolist()]
 
-    def value(x: int, y: int) -> Any:
-        return values[y][x] if 0 <= x < width and 0 <= y < height else f32(0)
+    def value(x: int, y: int) -> float:
+        return values[y][x] if 0 <= x < width and 0 <= y < height else 0.0
 
     maxima = [
         (x, y)

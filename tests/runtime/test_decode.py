@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-import edge.runtime.decode as module
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+import edge.runtime.decode as module
 from edge.runtime.card import Card, DecoderSpec, InputSpec, OutputSpec
 from edge.runtime.decode import Decoder, NoParams, Query, check_decoder, decode, decoder_names, get_decoder, register
 from edge.runtime.errors import CardError, InputError, ShapeError
 from edge.runtime.face import FaceParams
 from edge.runtime.geometry import Geometry
 from edge.runtime.results import Result
-from numpy.typing import NDArray
 
 FACES_64 = 2 * (8 * 8 + 4 * 4 + 2 * 2)
 SYNTHETIC = Path(__file__).parents[2] / ".." / "shared" / "golden" / "pose" / "synthetic"
@@ -194,8 +194,8 @@ def test_maps_that_do_not_fit_the_stride_are_refused() -> None:
 
 
 @pytest.fixture
-def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Offer two foreign decoders, one that loads and one that does not; yield the names that were loaded."""
+def plugged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Offer two foreign decoders, one that loads and one that does not; return the names that were loaded."""
     loaded: list[str] = []
 
     class Point(EntryPoint):
@@ -212,7 +212,7 @@ def plugged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     monkeypatch.setattr(module, "entry_points", offered)
     monkeypatch.setattr(module, "_DECODERS", dict(module._DECODERS))
-    yield loaded
+    return loaded
 
 
 def test_a_foreign_decoder_is_loaded_when_it_is_first_asked_for(plugged: list[str]) -> None:

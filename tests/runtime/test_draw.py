@@ -7,12 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edge.runtime.draw import draw
 from edge.runtime.emotion import decode_emotion
 from edge.runtime.errors import InputError, ShapeError
 from edge.runtime.results import Emotion, Face, Keypoint, Person, Result
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edge.runtime.emotion import decode_emotion, from_1to9, quadrant, to_1to9
-from edge.runtime.errors import InputError, ShapeError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edge.runtime.emotion import decode_emotion, from_1to9, quadrant, to_1to9
+from edge.runtime.errors import InputError, ShapeError
 
 
 def test_the_annotation_scale_runs_from_one_to_nine() -> None:

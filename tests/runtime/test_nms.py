@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edge.runtime.errors import ShapeError
-from edge.runtime.nms import nms
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edge.runtime.errors import ShapeError
+from edge.runtime.nms import nms
 
 from . import oracle_nms
 

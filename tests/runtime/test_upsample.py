@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edge.runtime.errors import InputError, ShapeError
 from edge.runtime.resize import resize
 from edge.runtime.upsample import OVERSHOOT, upsample
