@@ -3,7 +3,7 @@
 Works on a split of its own: the samples that choose are neither those that calibrate nor those that judge. The rule:
 
 1. A recipe is *fit* when it would hold the limit with its error `MARGIN` times as large, so that other samples do not
-   break it. If none is, a recipe that just holds the limit will do, and the most accurate of those is taken.
+   break it. If none is, the most accurate one is taken; whether that will do is for the judgement on other samples.
 2. Of the fit ones, those within `WINDOW_DB` of the best stay; accuracy above `ENOUGH_DB` counts as `ENOUGH_DB`.
 3. Of these, the fastest; whoever is within `TIE` of the fastest ties with it, so that timing noise does not change the
    choice. Of the tied, those within `SAME_DB` of the most accurate; of these the smallest file; of files within
@@ -18,12 +18,12 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..runtime.card import ParityLimit
-from ..runtime.errors import EdgeError, ParityError
+from ..runtime.errors import ConversionError, EdgeError
 from .parity import OutputParity, judge
 
 __all__ = ["Recipe", "RecipeResult", "SearchResult", "interleaved_latency", "search"]
@@ -53,7 +53,7 @@ class RecipeResult:
 
     Attributes:
         name: of the recipe.
-        verdict: "chosen", "fit", "tight" (holds the limit, without margin), "refused" (breaks the limit) or "failed".
+        verdict: "chosen", "fit", "tight" (holds the limit, without margin), "short" (breaks it) or "failed" (no file).
         reason: why it failed or was refused; empty otherwise.
         size_bytes: of the file; 0 where it failed.
         latency_ms: shortest of the interleaved runs; None where it was not measured.
@@ -98,7 +98,7 @@ class _Built(Generic[R]):
     path: Path
     size_bytes: int
     parity: Mapping[str, OutputParity]
-    verdict: str  # "fit" or "tight"
+    verdict: str  # "fit", "tight" or "short"
 
     @property
     def accuracy_db(self) -> float:
@@ -120,10 +120,10 @@ def search(
         evaluate: figures of a file on the search split.
         limit: what the file must hold.
         measure: latencies in ms of files, in their order; called once, with those that hold the limit, and not at
-            all where only one does. `interleaved_latency` is the tool.
+            all where only one or none does. `interleaved_latency` is the tool.
 
     Raises:
-        ParityError: no candidate holds the limit; the message has the best figure reached.
+        ConversionError: no candidate gave a file; the message has each one's reason.
     """
     rows: list[RecipeResult] = []
     built: list[_Built[R]] = []
@@ -136,7 +136,7 @@ def search(
             continue
         complaints = judge(parity, limit)
         size_bytes = path.stat().st_size
-        verdict = "refused" if complaints else "fit" if _holds_with_margin(parity, limit) else "tight"
+        verdict = "short" if complaints else "fit" if _holds_with_margin(parity, limit) else "tight"
         rows.append(
             RecipeResult(
                 name=recipe.name,
@@ -147,16 +147,16 @@ def search(
                 parity=parity,
             )
         )
-        if not complaints:
-            built.append(_Built(index, recipe, path, size_bytes, parity, verdict))
+        built.append(_Built(index, recipe, path, size_bytes, parity, verdict))
     if not built:
-        raise _none_holds(rows)
-    latencies = list(measure([item.path for item in built])) if len(built) > 1 else [math.nan]
-    winner = _pick(built, latencies)
-    for item, latency in zip(built, latencies, strict=True):
-        row = rows[item.index]
-        values = {**row.__dict__, "latency_ms": latency if math.isfinite(latency) else None}
-        rows[item.index] = RecipeResult(**(values | ({"verdict": "chosen"} if item is winner else {})))
+        raise ConversionError("no recipe gave a file: " + "; ".join(f"{row.name}: {row.reason}" for row in rows))
+    holding = [item for item in built if item.verdict != "short"]
+    latencies = list(measure([item.path for item in holding])) if len(holding) > 1 else [math.nan] * len(holding)
+    winner = _pick(holding, latencies) if holding else max(built, key=lambda item: item.accuracy_db)
+    for item, latency in zip(holding, latencies, strict=True):
+        if math.isfinite(latency):
+            rows[item.index] = replace(rows[item.index], latency_ms=latency)
+    rows[winner.index] = replace(rows[winner.index], verdict="chosen")
     return SearchResult(chosen=winner.recipe, path=winner.path, table=tuple(rows))
 
 
@@ -216,15 +216,3 @@ def _pick(built: Sequence[_Built[R]], latencies: Sequence[float]) -> _Built[R]:
     alike = [item for item in tied if item.accuracy_db >= min(sharpest, ENOUGH_DB) - SAME_DB]
     smallest = min(item.size_bytes for item in alike)
     return next(item for item in alike if item.size_bytes <= smallest * SAME_SIZE)
-
-
-def _none_holds(rows: Sequence[RecipeResult]) -> ParityError:
-    figures = [(row.min_sqnr_db, row.name, row.reason) for row in rows if row.min_sqnr_db is not None]
-    if not figures:
-        reasons = "; ".join(f"{row.name}: {row.reason}" for row in rows) or "there was none"
-        return ParityError(f"no recipe gave a file: {reasons}")
-    best, name, reason = max(figures)
-    return ParityError(
-        f"no recipe holds the limit: best is `{name}` with {best:.1f} dB ({reason})",
-        hint="calibrate with more, typical samples, or take fp16",
-    )

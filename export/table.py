@@ -52,7 +52,7 @@ def _row(name: str, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> tu
         f"{entry['bytes']:,}",
         f"{share:.0%}",
         _worst(entry),
-        f"{entry['latency']['median_ms']:.2f}",
+        f"{entry['latency']['best_ms']:.2f}",
         f"{int8:.0%}" if int8 else "-",
         entry["recipe"],
         verdict,
@@ -73,6 +73,6 @@ def legend(manifests: Sequence[Mapping[str, Any]]) -> str:
     machines = sorted({manifest["machine"]["cpu"] for manifest in manifests})
     sources = sorted({manifest["samples"]["source"] for manifest in manifests})
     return (
-        f"ms: one thread, median, host ({'; '.join(machines)}), measured when the bundle was made. "
+        f"ms: one thread, best of interleaved rounds, host ({'; '.join(machines)}), measured when the bundle was made. "
         f"Parity on: {'; '.join(sources)}."
     )

@@ -17,8 +17,9 @@ import dataclasses
 import hashlib
 import io
 import re
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ConversionError
 from .tflite_equalise import can_equalise, equalise
-from .tflite_file import SIGNATURE, normalise
+from .tflite_file import SIGNATURE, name_tensors
 from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
 from .tflite_islands import merge_float_islands
 
@@ -118,7 +119,7 @@ def quantise(source: Path, recipe: TfliteRecipe, samples: Sequence[Float32], out
     """
     data = source.read_bytes()
     try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        with _quiet():
             made = _quantised(data, recipe, samples)
     except ConversionError:
         raise
@@ -128,7 +129,21 @@ def quantise(source: Path, recipe: TfliteRecipe, samples: Sequence[Float32], out
             f"recipe `{recipe.name}` cannot be applied to `{source.name}`",
             got=line[0][:150] if line else type(exc).__name__,
         ) from exc
-    out.write_bytes(merge_float_islands(made) if recipe.kind == "int8" else normalise(made))
+    if recipe.kind == "int8":
+        made = merge_float_islands(made)
+    rim = inspect(data)
+    # The quantiser calls the float copy of an output `…_dequant`.
+    names = [(at, item.name) for at, item in enumerate(rim.outputs)]
+    out.write_bytes(name_tensors(made, input_name=rim.inputs[0].name, outputs=names))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars and advice of the quantiser off the terminal."""
+    sink = io.StringIO()
+    with contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _Graph:

@@ -300,10 +300,10 @@ class _Job:
         return interleaved_latency([evaluate.open_runner(path, card, self.card, sample) for path, card in files])
 
     def measure(self, paths: Sequence[Path], variants: Sequence[_Variant]) -> None:
-        """Time all artifacts of this run against each other, round by round, and note the medians."""
+        """Time all artifacts of this run against each other, round by round, and note the best."""
         files = [(path, variant.card) for path, variant in zip(paths, variants, strict=True)]
         for variant, latency in zip(variants, self._latencies(files), strict=True):
-            variant.facts["latency"] = {"median_ms": latency, "threads": 1, "evidence": "measured", "device": "host"}
+            variant.facts["latency"] = {"best_ms": latency, "threads": 1, "evidence": "measured", "device": "host"}
 
 
 def _sample_notes(samples: Samples) -> list[str]:

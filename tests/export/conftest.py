@@ -63,7 +63,7 @@ def tiny_module() -> Any:
 
     torch.manual_seed(0)
     module = Tiny().eval()
-    norm = module.stem[1]
+    norm: Any = module.stem[1]
     norm.running_mean.uniform_(-0.2, 0.2)
     norm.running_var.uniform_(0.5, 2.0)
     return module

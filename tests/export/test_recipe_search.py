@@ -11,7 +11,7 @@ import pytest
 from edge.export.parity import OutputParity
 from edge.export.recipe_search import SearchResult, interleaved_latency, search
 from edge.runtime.card import ParityLimit
-from edge.runtime.errors import ConversionError, ParityError
+from edge.runtime.errors import ConversionError
 
 LIMIT = ParityLimit(min_sqnr_db=20.0)
 
@@ -98,13 +98,15 @@ def test_a_refused_recipe_says_which_output_and_figure(tmp_path: Path) -> None:
     assert result.table[0].reason == "output `hard`: SQNR 12.0 dB, limit 20 dB"
 
 
-def test_when_none_holds_the_error_has_the_best_figure(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"best is `b` with 14\.0 dB"):
-        _search(tmp_path, Made("a", 12.0, 1.0), Made("b", 14.0, 1.0), Made("c", 0.0, 0.0, fails=True))
+def test_when_none_holds_the_most_accurate_is_taken_and_its_row_says_what_it_breaks(tmp_path: Path) -> None:
+    result = _search(tmp_path, Made("a", 12.0, 1.0), Made("b", 14.0, 9.0), Made("c", 0.0, 0.0, fails=True))
+
+    assert [row.verdict for row in result.table] == ["short", "chosen", "failed"]
+    assert result.table[1].reason == "output `hard`: SQNR 14.0 dB, limit 20 dB"
 
 
 def test_when_nothing_can_be_built_the_error_has_the_reasons(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match="no recipe gave a file: a: gave up"):
+    with pytest.raises(ConversionError, match="no recipe gave a file: a: gave up"):
         _search(tmp_path, Made("a", 0.0, 0.0, fails=True))
 
 

@@ -88,4 +88,3 @@ def test_a_durable_write_follows_no_link_and_replaces_nothing(tmp_path: Path) ->
         write_durably(tmp_path / "link", b"theirs")
 
     assert (tmp_path / "elsewhere").read_bytes() == b"mine"
-

@@ -34,7 +34,6 @@ def test_litert_torch_gives_pytorchs_numbers_in_the_cards_order(tiny_tflite: Any
     _check(tiny_tflite, run_tflite)
 
 
-@pytest.mark.slow
 def test_onnx2tf_gives_pytorchs_numbers_in_the_cards_order(
     tiny: Any, convert_module: Any, run_tflite: Any, tmp_path: Path
 ) -> None:
