@@ -57,8 +57,8 @@ def deform_conv2d_gather(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor
 
     pairs = offset.permute(0, 2, 3, 1).reshape(places, TAPS, 2)
     base_y, base_x, first = _grid(height, width)
-    y = (pairs[:, :, 0] + base_y).clamp(0.0, height + 1.0)
-    across = (pairs[:, :, 1] + base_x).clamp(0.0, width + 1.0)
+    y = (pairs[:, :, 0].reshape(height, width, TAPS) + base_y).clamp(0.0, height + 1.0).reshape(places, TAPS)
+    across = (pairs[:, :, 1].reshape(height, width, TAPS) + base_x).clamp(0.0, width + 1.0).reshape(places, TAPS)
     top, left = y.floor(), across.floor()
     down, right = y - top, across - left
     corner = (top * (row * TAPS) + left * TAPS + first).to(torch.int32)
@@ -173,8 +173,8 @@ def _with_batch_norm(
 
 
 def _grid(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return undisplaced rows and columns of every (place, tap) in the bordered map, and the tap's number."""
+    """Return undisplaced rows (H, 1, 9) and columns (1, W, 9) in the bordered map, and the numbers of the taps."""
     tap = torch.arange(TAPS)
-    rows = torch.arange(height).repeat_interleave(width).reshape(-1, 1) + tap // 3  # +1 border, -1 first tap
-    columns = torch.arange(width).repeat(height).reshape(-1, 1) + tap % 3
+    rows = torch.arange(height).reshape(-1, 1, 1) + tap // 3  # +1 for the border, -1 for the first tap
+    columns = torch.arange(width).reshape(1, -1, 1) + tap % 3
     return rows.float(), columns.float(), tap.float().reshape(1, TAPS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from ..runtime.card import Card, InputSpec, OutputSpec
 from ..runtime.errors import CardError, ConversionError, InputError
 
-__all__ = ["TupleOutputs", "import_factory", "make_card", "make_module"]
+__all__ = ["TupleOutputs", "import_factory", "make_card", "make_module", "weights_digest"]
 
 
 class TupleOutputs(nn.Module):
@@ -62,13 +63,19 @@ def import_factory(spec: str, plugin_path: Path | None) -> Any:
     return getattr(module, attribute)
 
 
-def make_module(spec: str, plugin_path: Path | None) -> nn.Module:
+def make_module(spec: str, plugin_path: Path | None, *, seed: int = 0) -> nn.Module:
     """Return the user's module in eval mode, with its own weights.
+
+    Args:
+        spec, plugin_path: see `import_factory`.
+        seed: of torch's generator, so that a factory which draws its weights draws the same ones each time.
 
     Raises:
         InputError: the factory fails, or gives something else than an `nn.Module`.
     """
+    torch.manual_seed(seed)  # before the import, which may build the module
     factory = import_factory(spec, plugin_path)
+    torch.manual_seed(seed)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             made = factory if isinstance(factory, nn.Module) else factory()
@@ -77,6 +84,17 @@ def make_module(spec: str, plugin_path: Path | None) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise InputError(f"`{spec}` gives no nn.Module", got=type(made).__name__)
     return made.eval()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):  # a module may keep extra state of any kind
+            continue
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def make_card(name: str, module: nn.Module, input_shape: tuple[int, ...], card_file: Path | None) -> Card:

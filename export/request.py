@@ -113,7 +113,7 @@ def code_key() -> str:
 def _inputs(request: ExportRequest) -> dict[str, Any]:
     return {
         "model": request.name,
-        "factory": request.factory and _factory_sources(request),
+        "factory": request.factory and _factory_digest(request),
         "input_shape": request.input_shape,
         "card": request.card_file and _digest(request.card_file, "card"),
         "checkpoint": request.checkpoint and _checkpoint_digest(request.checkpoint),
@@ -145,21 +145,31 @@ def _digest(path: Path, what: str) -> str:
         raise InputError(f"{what} `{path}` cannot be read", got=exc.strerror) from exc
 
 
-def _factory_sources(request: ExportRequest) -> str:
-    """Hash the sources of all that importing the factory brought in from outside the installed packages."""
-    from .own_model import import_factory  # imports the user's code, and torch with it
+def _factory_digest(request: ExportRequest) -> str:
+    """Hash a user's own model: the sources behind its factory, and the weights that the factory gives it.
 
-    import_factory(request.factory or "", request.plugin_path)
-    installed = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
-    ours = str(Path(__file__).resolve().parent.parent)
-    sources = []
-    for module in list(sys.modules.values()):
+    The weights count because a factory may read them from a file that no source names.
+    """
+    from .own_model import import_factory, make_module, weights_digest  # imports the user's code, and torch with it
+
+    spec = request.factory or ""
+    import_factory(spec, request.plugin_path)
+    package = spec.partition(":")[0].partition(".")[0]
+    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+    root = Path(__file__).resolve().parent.parent
+    foreign = [*installed, *(root / room for room in ("edge", "models", "export", "runtime", "bench"))]
+    sources = set()
+    for name, module in list(sys.modules.items()):
         origin = getattr(module, "__file__", None)
-        if origin and origin.endswith(".py"):
-            path = str(Path(origin).resolve())
-            if not path.startswith((*installed, ours)):
-                sources.append(Path(path))
-    return str(request.factory) + _hash_files(sorted(sources), None)
+        # Some modules invent a relative name that is no file: torch.classes has `_classes.py`.
+        if not isinstance(origin, str) or not origin.endswith(".py") or not Path(origin).is_absolute():
+            continue
+        path = Path(origin).resolve()
+        own = name.partition(".")[0] == package
+        if path.is_file() and (own or not any(path.is_relative_to(folder) for folder in foreign)):
+            sources.add(path)
+    weights = weights_digest(make_module(spec, request.plugin_path, seed=request.seed))
+    return f"{spec} {_hash_files(sorted(sources), None)} {weights}"
 
 
 def _hash_files(paths: list[Path], root: Path | None) -> str:

@@ -112,19 +112,26 @@ def convert_with_onnx2tf(onnx_path: Path, card: Card) -> bytes:
         ConversionError: an operator has no TFLite counterpart, or the outputs cannot be told apart.
     """
     _refuse_unknown_onnx(onnx_path)
-    # A copy: onnx2tf rewrites its input in place.
-    copy = Path("model.onnx").absolute()
+    copy = Path("model.onnx").absolute()  # onnx2tf rewrites its input in place
     shutil.copyfile(onnx_path, copy)
     np.save(SAMPLE_FILE, np.random.default_rng(0).random(SAMPLE_SHAPE, dtype=np.float32))
-    np.random.seed(0)  # onnx2tf draws its probes from the global generator
 
+    x, wanted = _reference(onnx_path, card)
+    data = _onnx2tf(copy, card)
+    given = _run_tflite(data, x)
+    return name_tensors(data, input_name=card.input.name, outputs=match_outputs(card, given, wanted))
+
+
+def _onnx2tf(path: Path, card: Card) -> bytes:
+    """Return what onnx2tf makes of a file that it may overwrite, in its strict mode: without it faces come out wrong."""
     import onnx2tf
     import tensorflow as tf
 
+    np.random.seed(0)  # onnx2tf draws its probes from the global generator
     fixed = [card.input.name] if card.input.layout == "any" else None
     model = onnx2tf.convert(
-        input_onnx_file_path=str(copy),
-        output_folder_path=str(Path("onnx2tf").absolute()),
+        input_onnx_file_path=str(path),
+        output_folder_path=str(path.with_name("onnx2tf")),
         keep_shape_absolutely_input_names=fixed,
         replace_to_pseudo_operators=["erf"],  # lower case: the Python interface compares as it is
         not_use_onnxsim=True,  # the file is simplified already
@@ -134,13 +141,14 @@ def convert_with_onnx2tf(onnx_path: Path, card: Card) -> bytes:
     )
     function = tf.function(lambda *inputs: model(inputs if len(inputs) > 1 else inputs[0]))
     concrete = function.get_concrete_function(*[tf.TensorSpec(item.shape, item.dtype) for item in model.inputs])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    data = bytes(converter.convert())
+    return bytes(converter.convert())
 
-    x, wanted = _reference(onnx_path, card)
-    given = _run_tflite(data, x)
-    return name_tensors(data, input_name=card.input.name, outputs=match_outputs(card, given, wanted))
+
+def _rim(value: NDArray[np.float32], layout: str) -> NDArray[np.float32]:
+    """Return an array as the TFLite file has it: NCHW maps channels-last, all else as it is."""
+    return np.ascontiguousarray(value.transpose(0, 2, 3, 1)) if layout == "NCHW" and value.ndim == 4 else value
 
 
 def match_outputs(
@@ -159,7 +167,7 @@ def match_outputs(
     left = list(range(len(given)))
     places = []
     for spec, reference in zip(card.outputs, wanted, strict=True):
-        reference = reference.transpose(0, 2, 3, 1) if spec.layout == "NCHW" and reference.ndim == 4 else reference
+        reference = _rim(reference, spec.layout)
         same = [at for at in left if given[at].shape == reference.shape]
         if not same:
             got = [given[at].shape for at in left]
@@ -237,8 +245,7 @@ def _reference(onnx_path: Path, card: Card) -> tuple[NDArray[np.float32], list[N
     session = ort.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).standard_normal(card.input.shape, dtype=np.float32)
     answers = session.run([spec.name for spec in card.outputs], {session.get_inputs()[0].name: x})
-    rim = x.transpose(0, 2, 3, 1) if card.input.layout == "NCHW" and x.ndim == 4 else x
-    return np.ascontiguousarray(rim), [np.asarray(answer, np.float32) for answer in answers]
+    return _rim(x, card.input.layout), [np.asarray(answer, np.float32) for answer in answers]
 
 
 def _run_tflite(data: bytes, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:

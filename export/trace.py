@@ -124,7 +124,7 @@ def read_card(folder: Path) -> Card:
 def _own(request: ExportRequest) -> Source:
     assert request.factory is not None
     assert request.input_shape is not None
-    module = own_model.make_module(request.factory, request.plugin_path)
+    module = own_model.make_module(request.factory, request.plugin_path, seed=request.seed)
     notes = []
     weights = "the factory's own"
     if request.checkpoint is not None:

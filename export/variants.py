@@ -68,7 +68,7 @@ def build_variants(
             "search": len(job.samples.search),
             "parity": len(job.samples.parity),
         },
-        "deterministic": "bytes repeat for the same route and recipe; both are chosen partly by latency on this machine",
+        "deterministic": "bytes repeat for the same route and recipe; latency on this machine has a say in both",
         "machine": _machine(),
         "variants": {name: entry.facts for name, entry in made.items()},
     }
@@ -250,7 +250,7 @@ class _Job:
         missing = [route for route in routes if self.store.find(self._route_key(route)) is None]
         if not missing:
             return {}
-        folder, _ = self.traced
+        _ = self.traced, self.card  # computed here, not by two threads at once
         self.say(f"converting to TFLite by {' and '.join(missing)}")
         with self.clock("convert"), ThreadPoolExecutor(len(missing)) as pool:
             waiting = {route: pool.submit(self._converted, route) for route in missing}

@@ -62,8 +62,8 @@ def test_importing_the_runtime_pulls_in_no_framework_and_no_engine() -> None:
 
 
 def test_no_source_uses_what_runs_code_from_data() -> None:
-    words = ("weights_only=False", "pickle.load", "allow_pickle=True", "yaml.load(", "shell=True", "os.system")
-    words += ("extractall", "tempfile.mktemp(", "AutoAddPolicy")
+    words = ["weights_only=False", "pickle.load", "allow_pickle=True", "yaml.load(", "shell=True", "os.system"]
+    words += ["extractall", "tempfile.mktemp(", "AutoAddPolicy"]
 
     hits = [(path.name, word) for path in SOURCES for word in words if word in path.read_text(encoding="utf-8")]
 

@@ -21,9 +21,7 @@ def test_every_weight_is_a_half_within_one_step(shape: tuple[int, ...], axes: tu
 
 
 @pytest.mark.parametrize(("shape", "axes"), [((16, 8, 3, 3), (2, 3)), ((64, 128), (1,))])
-def test_sums_are_kept_far_better_than_by_rounding_to_the_nearest(
-    shape: tuple[int, ...], axes: tuple[int, ...]
-) -> None:
+def test_sums_are_kept_far_better_than_by_nearest_rounding(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     before = weights(shape)
     exact = before.sum(axis=axes, dtype=np.float64)
 
