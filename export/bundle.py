@@ -36,11 +36,12 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: it cannot be written, is a file, or another run holds it (named by its pid).
     """
-    created = not folder.exists()
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / _LOCK).open("a+", encoding="utf-8")
     except OSError as exc:
+        _remove_empty(created)
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
@@ -63,8 +64,7 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             if created and list(folder.iterdir()) == [folder / _LOCK]:  # nothing was made: leave nothing
                 (folder / _LOCK).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+                _remove_empty(created)
 
 
 @contextlib.contextmanager
@@ -135,6 +135,13 @@ def _exchange(run: Path, final: Path) -> None:
     os.rename(final, aside)
     os.rename(run, final)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders that hold nothing, the deepest first."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _remove_leftovers(folder: Path) -> None:

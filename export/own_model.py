@@ -116,8 +116,11 @@ def make_card(name: str, module: nn.Module, input_shape: tuple[int, ...], card_f
     except ConversionError:
         raise
     except Exception as exc:
+        hint = "its forward must take one tensor: wrap a model of several inputs in one that makes or fixes the others"
         raise ConversionError(
-            f"`{name}` does not run on an input of {input_shape}", got=f"{type(exc).__name__}: {exc}"
+            f"`{name}` does not run on an input of {input_shape}",
+            got=f"{type(exc).__name__}: {exc}",
+            hint=hint if isinstance(exc, TypeError) else None,
         ) from exc
     outputs = tuple(OutputSpec(name=key, shape=tuple(value.shape)) for key, value in answers.items())
     spec = InputSpec(shape=input_shape, layout="NCHW" if len(input_shape) == 4 else "any", kind="tensor")
@@ -155,9 +158,10 @@ def _named(answer: object) -> dict[str, Tensor]:
     else:
         named = {"output": answer}
     for key, value in named.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim == 0:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.ndim == 0 or not value.numel():
+            got = f"{value.dtype} of {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConversionError(
-                f"output `{key}` cannot be exported", expected="a float tensor", got=type(value).__name__
+                f"output `{key}` cannot be exported", expected="a float32 tensor with at least one element", got=got
             )
     return named
 

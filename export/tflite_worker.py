@@ -123,7 +123,7 @@ def convert_with_onnx2tf(onnx_path: Path, card: Card) -> bytes:
 
 
 def _onnx2tf(path: Path, card: Card) -> bytes:
-    """Return what onnx2tf makes of a file that it may overwrite, in its strict mode: without it faces come out wrong."""
+    """Return what onnx2tf makes of a file it may overwrite; in strict mode, since without it faces come out wrong."""
     import onnx2tf
     import tensorflow as tf
 

@@ -21,7 +21,7 @@ def _words(kind: str) -> Any:
         words = tuple(dict.fromkeys(word.strip().lower() for word in value.split(",") if word.strip()))
         wrong = [word for word in words if word not in WORDS[kind]]
         if wrong or not words:
-            raise InputError(f"`--{kind} {value}` is not known", expected=",".join(WORDS[kind]), got=",".join(wrong))
+            raise InputError(f"`--{kind} {value}` is not known", expected=",".join(WORDS[kind]), got=",".join(wrong) or "none")
         return words
 
     return parse
@@ -51,8 +51,8 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
               help="Route to TFLite; auto takes what holds parity at the better latency.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Folder of images or sounds, .npy or .npz; default: a built-in synthetic set.")  # fmt: skip
-@click.option("--min-samples", default=32, show_default=True, help="Fewest distinct calibration samples taken.")
-@click.option("--seed", default=0, show_default=True, help="Of the synthetic set and of seeded weights.")
+@click.option("--min-samples", type=click.IntRange(1), default=32, show_default=True, help="Fewest distinct calibration samples taken.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the synthetic set and of seeded weights.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("edge-out"), show_default=True,
               help="Folder of bundles; one sub-folder a model.")  # fmt: skip
 @click.option("--timeout", "timeout_s", default=900.0, show_default=True, help="Limit of one conversion, seconds.")
