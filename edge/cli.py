@@ -87,6 +87,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: the words after `edge`; those of this process when None.
     """
+    _open_closed_streams()
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words or os.environ.get("EDGE_DEBUG", "") not in ("", "0")
     try:
@@ -112,6 +113,16 @@ def _invoke(words: list[str]) -> int:
     except click.exceptions.Exit as exc:  # --help, --version
         return exc.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that the caller closed (`>&-`) the null device, lest the next file takes their number."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 class _Terminated(BaseException):
@@ -149,7 +160,9 @@ def _as_edge_error(exc: BaseException) -> EdgeError | None:
     if isinstance(exc, MemoryError):
         return ResourceError("out of memory", hint="close other programs, or use fewer threads or a smaller input")
     if isinstance(exc, OSError) and exc.errno is not None:
-        where = f"`{os.fsdecode(exc.filename)}`" if isinstance(exc.filename, str | bytes) else "a file or stdout"
+        # Of a copy that found no room the second name is the full place.
+        name = (exc.filename2 if exc.errno in _NO_ROOM else None) or exc.filename
+        where = f"`{os.fsdecode(name)}`" if isinstance(name, str | bytes | os.PathLike) else "a file or stdout"
         if exc.errno in _NO_ROOM:
             return ResourceError(f"cannot use {where}", got=exc.strerror, hint="free some space, or write elsewhere")
         return InputError(f"cannot use {where}", got=exc.strerror)

@@ -21,9 +21,10 @@ from ..runtime.card import AudioSpec, Card, InputSpec
 from ..runtime.errors import InputError
 from ..runtime.image import read_image
 from ..runtime.preprocess import prepare, prepare_audio
+from .store import sha256_file
 from .synthetic import synthetic_clips, synthetic_images
 
-__all__ = ["MIN_SAMPLES", "Samples", "load_samples", "samples_key", "stress_inputs"]
+__all__ = ["MIN_SAMPLES", "Samples", "load_samples", "samples_key", "stress_inputs", "synthetic_samples"]
 
 Float32 = NDArray[np.float32]
 
@@ -98,10 +99,23 @@ def samples_key(source: Path | None, seed: int) -> str:
     """Return a name of the sample source's content that is cheap to compute; nothing is decoded."""
     if source is None:
         return f"synthetic-{seed}"
+    if not source.exists():
+        raise InputError(f"calibration source `{source}` does not exist")
+    if not source.is_dir() and not source.is_file():  # a pipe or a device could block or never end
+        raise InputError(f"calibration source `{source}` is no file", expected="a folder, .npy or .npz")
     digest = hashlib.sha256()
     for path in _files(source) if source.is_dir() else [source]:
-        digest.update(path.name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(_bytes(path)).digest())
+        try:
+            found = sha256_file(path)
+        except OSError as exc:
+            raise InputError(f"calibration source `{path}` cannot be read", got=exc.strerror) from exc
+        digest.update(f"{path.name}\0{found}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def synthetic_samples(card: Card, count: int, seed: int) -> list[Float32]:
+    """Return samples of the card's input contract that we made up; equal seeds give equal samples."""
+    return _make(card.family, card.input, count, seed % 2**32)
 
 
 def stress_inputs(samples: Sequence[Float32], seed: int = 0) -> list[Float32]:
@@ -143,8 +157,6 @@ def _make(family: str, spec: InputSpec, count: int, seed: int) -> list[Float32]:
 
 
 def _from_folder(folder: Path, spec: InputSpec) -> list[Float32]:
-    if not folder.exists():
-        raise InputError(f"calibration source `{folder}` does not exist")
     if spec.kind == "tensor":
         raise InputError(
             "a model without an image or audio card cannot be calibrated from a folder",
@@ -198,7 +210,8 @@ def _load(path: Path) -> Float32:
             loaded = np.load(path, allow_pickle=False, mmap_mode="r")
         if loaded.dtype.kind not in "fiu" or loaded.ndim < 1 or not len(loaded):
             raise InputError(f"`{path}` holds no numbers", got=f"{loaded.dtype} {loaded.shape}")
-        return np.asarray(loaded[:_LARGEST], np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+            return np.asarray(loaded[:_LARGEST], np.float32)
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as exc:
@@ -207,10 +220,3 @@ def _load(path: Path) -> Float32:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise InputError(f"calibration source `{path}` cannot be read", got=exc.strerror) from exc

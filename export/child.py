@@ -7,16 +7,22 @@ a child leads its own process group, which is killed as a whole on a time-out, a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.errors import ConversionError, ResourceError
 
-__all__ = ["run_child", "run_module"]
+__all__ = ["run_child", "run_module", "stop_children"]
+
+_LIVING: set[subprocess.Popen[bytes]] = set()
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 # What a converter needs of the environment; keys and tokens of the user stay here.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "OMP_NUM_THREADS")
@@ -30,8 +36,8 @@ def run_module(
     timeout_s: float,
     verbose: bool = False,
 ) -> None:
-    """Run `python -m module` as a child; see `run_child`."""
-    argv = [sys.executable, "-P", "-m", module, *arguments]
+    """Run `python -m module` as a child that does not outlive us, not even where we are killed; see `run_child`."""
+    argv = [sys.executable, "-P", "-m", __name__, str(os.getpid()), module, *arguments]
     run_child(argv, log=log, timeout_s=timeout_s, verbose=verbose)
 
 
@@ -50,15 +56,17 @@ def run_child(argv: Sequence[str], *, log: Path, timeout_s: float, verbose: bool
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     start = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as stream:
+    # Converters litter the folder for temporary files; this one goes when they are done.
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir=log.parent) as scratch, log.open("ab") as stream:
         process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=_environment(),
+            env=_environment() | {"TMPDIR": scratch},
         )
+        _LIVING.add(process)
         try:
             code = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired as exc:
@@ -69,11 +77,19 @@ def run_child(argv: Sequence[str], *, log: Path, timeout_s: float, verbose: bool
             ) from exc
         finally:
             _kill_group(process)
+            _LIVING.discard(process)
     said = _tail(log, start)
     if verbose:
         sys.stderr.write(said)
     if code:
         raise _failure(_name(argv), code, said, log)
+
+
+def stop_children() -> None:
+    """Kill every child that other threads of this process wait for, so that an interrupt need not wait as well."""
+    for process in list(_LIVING):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _failure(name: str, code: int, said: str, log: Path) -> ConversionError | ResourceError:
@@ -89,8 +105,8 @@ def _failure(name: str, code: int, said: str, log: Path) -> ConversionError | Re
 
 
 def _name(argv: Sequence[str]) -> str:
-    if "-m" in argv:
-        return argv[list(argv).index("-m") + 1].rsplit(".", 1)[-1]
+    if __name__ in argv:  # run_module: our own name, our pid, the module
+        return argv[list(argv).index(__name__) + 2].rsplit(".", 1)[-1]
     return Path(argv[0]).name
 
 
@@ -115,3 +131,17 @@ def _tail(log: Path, start: int, limit: int = 64_000) -> str:
     with log.open("rb") as stream:
         stream.seek(max(start, log.stat().st_size - limit))
         return stream.read().decode("utf-8", "replace")
+
+
+def _become(parent: int, module: str, arguments: Sequence[str]) -> None:
+    """Run a module in this process, which ends with its parent."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before we asked
+            raise SystemExit("the parent is gone")
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ..runtime.card import Precision, Target
 from ..runtime.errors import ConversionError
 from . import onnx_file, onnx_quant, tflite_file, tflite_inspect, tflite_quant
-from .onnx_calibration import calibrate
+from .onnx_calibration import Calibration, calibrate
 from .tflite_half import round_kernels_to_half
 
 __all__ = ["FORMATS", "Format"]
@@ -52,12 +53,18 @@ class _Onnx:
         return _with_products(lambda word: list(onnx_quant.candidates(source, word)), precision, "dynamic-products")
 
     def quantiser(self, source: Path, samples: Sequence[Float32]) -> Quantise:
-        calibration: list[Any] = []
+        once = _OnnxMeasured(source, samples)
 
         def quantise(recipe: Any, out: Path) -> None:
-            if recipe.scheme.startswith("static") and not calibration:
-                calibration.append(calibrate(source, samples))
-            onnx_quant.quantise(source, recipe, samples, out, calibration=calibration[0] if calibration else None)
+            static = recipe.scheme.startswith("static")
+            onnx_quant.quantise(
+                source,
+                recipe,
+                samples,
+                out,
+                calibration=once.calibration if static else None,
+                noise=once.noise if static and recipe.budget_db is not None else None,
+            )
 
         return quantise
 
@@ -75,6 +82,21 @@ class _Onnx:
 
     def int8_mac_share(self, facts: Any) -> float:
         return float(sum(share for word, share in facts.mac_share.items() if word != "float"))
+
+
+class _OnnxMeasured:
+    """What all recipes of one file share, measured when first asked for."""
+
+    def __init__(self, source: Path, samples: Sequence[Float32]) -> None:
+        self._source, self._samples = source, samples
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        return calibrate(self._source, self._samples)
+
+    @cached_property
+    def noise(self) -> dict[tuple[str, ...], float]:
+        return onnx_quant.noise_by_part(self._source, self._samples, self.calibration)
 
 
 class _Tflite:

@@ -61,6 +61,23 @@ class Calibration:
 
         return Calibration(lows=scale(self.lows), highs=scale(self.highs), means=scale(self.means))
 
+    def clipped(self, names: Iterable[str], peak: float) -> Calibration:
+        """Return the calibration with the values of named tensors clipped to -peak..peak."""
+        wanted = set(names)
+
+        def clip(values: Mapping[str, Float64]) -> dict[str, Float64]:
+            return {name: np.clip(item, -peak, peak) if name in wanted else item for name, item in values.items()}
+
+        return Calibration(lows=clip(self.lows), highs=clip(self.highs), means=self.means)
+
+    def with_copy(self, name: str, copy: str) -> Calibration:
+        """Return the calibration of a network that holds a tensor under a second name as well."""
+        return Calibration(
+            lows={**self.lows, copy: self.lows[name]},
+            highs={**self.highs, copy: self.highs[name]},
+            means={**self.means, copy: self.means[name]},
+        )
+
 
 OUTLIER = 20.0  # times the median peak; a sample scaled by 255 or 100 by mistake stands out far more
 NEGLIGIBLE = 1e-7  # a tensor that never leaves this is treated as zero: 16-bit steps would fall below 1e-12

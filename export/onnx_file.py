@@ -22,11 +22,13 @@ from ..runtime.errors import ArtifactError, PrecisionError
 
 __all__ = [
     "CARD_KEY",
+    "FLOAT_ONLY",
     "MIN_MAC_SHARE",
     "OnnxFacts",
     "check_precision",
     "embed_card",
     "inspect",
+    "int8_capable",
     "macs_by_node",
     "parse_model",
     "read_card",
@@ -35,7 +37,10 @@ __all__ = [
 ]
 
 CARD_KEY = "edge.card"
-MIN_MAC_SHARE = 0.5  # of the multiplications; a recipe may leave stem and depthwise layers in float, not most of a net
+# Of the multiply-adds that the engine can do in 8 bits; a recipe may leave stem and depthwise layers in float, not most
+# of a net. Nodes of `FLOAT_ONLY` are not in the base: no choice of ours could quantise them.
+MIN_MAC_SHARE = 0.5
+FLOAT_ONLY = frozenset({"DeformConv"})  # operators of which onnxruntime has no 8-bit kernel
 MIN_HALF_SHARE = 0.8  # of the float elements; biases stay float32, one number in ten of a depthwise 3x3 layer
 
 
@@ -53,6 +58,8 @@ class OnnxFacts:
         macs: multiply-adds of convolutions and matrix products at the static input shape.
         mac_share: share of `macs` by arithmetic, 0..1: "float", "w8a8" (static, weights per channel),
             "w8a8-tensor" (static, weights per tensor), "w8a16" (weights per channel), "dynamic".
+        int8_capable: share of `macs` in operators for which onnxruntime has 8-bit kernels, 0..1; the rest is "float"
+            in any file.
         external_data: whether an initialiser lives in another file.
     """
 
@@ -64,6 +71,7 @@ class OnnxFacts:
     elements: Mapping[str, int]
     macs: int
     mac_share: Mapping[str, float]
+    int8_capable: float
     external_data: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def inspect(data: bytes) -> OnnxFacts:
         elements=dict(sorted(elements.items())),
         macs=total,
         mac_share={name: count / total for name, count in sorted(macs.items())} if total else {},
+        int8_capable=int8_capable(model),
         external_data=any(item.data_location == TensorProto.EXTERNAL for item in graph.initializer),
     )
 
@@ -148,7 +157,8 @@ def check_precision(facts: OnnxFacts, precision: Precision, *, min_mac_share: fl
     Args:
         facts: of `inspect`.
         precision: the claim.
-        min_mac_share: share of the multiply-adds that must be done in the claimed quantised arithmetic.
+        min_mac_share: share that must be done in the claimed quantised arithmetic, of the multiply-adds for which
+            there are 8-bit kernels (`OnnxFacts.int8_capable`).
 
     Raises:
         PrecisionError: it is not; the message says what was found.
@@ -170,8 +180,9 @@ def check_precision(facts: OnnxFacts, precision: Precision, *, min_mac_share: fl
             )
     else:
         word = {Precision.INT8: "w8a8", Precision.DYNAMIC: "dynamic", Precision.W8A16: "w8a16"}[precision]
-        if facts.mac_share.get(word, 0.0) < min_mac_share:
-            expected = f">= {min_mac_share:.0%} of the multiply-adds {word}, weights per channel"
+        floor = min_mac_share * facts.int8_capable
+        if facts.mac_share.get(word, 0.0) < floor:
+            expected = f">= {floor:.0%} of the multiply-adds {word}, weights per channel"
             raise PrecisionError(f"not an {precision} file", expected=expected, got=_shares(facts))
         if facts.elements.get("int8", 0) == 0:
             raise PrecisionError(f"not an {precision} file", expected="int8 weights", got=dict(facts.elements))
@@ -234,6 +245,18 @@ def macs_by_node(model: ModelProto) -> dict[str, int]:
     shapes = tensor_shapes(model)
     counts = {node.name: _macs(node, shapes) for node in model.graph.node}
     return {name: count for name, count in counts.items() if count}
+
+
+def int8_capable(model: ModelProto) -> float:
+    """Return the share of the multiply-adds in operators for which onnxruntime has 8-bit kernels; 1 without any.
+
+    Raises:
+        ArtifactError: shapes cannot be inferred or are not static.
+    """
+    shapes = tensor_shapes(model)
+    counts = [(node.op_type, _macs(node, shapes)) for node in model.graph.node]
+    total = sum(count for _, count in counts)
+    return sum(count for op, count in counts if op not in FLOAT_ONLY) / total if total else 1.0
 
 
 def _macs_by_arithmetic(model: ModelProto) -> Counter[str]:

@@ -22,17 +22,32 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from ..runtime.card import Precision
 from ..runtime.errors import ConversionError, InputError, PrecisionError
+from .onnx_boundary import spare_float_readers
 from .onnx_calibration import Calibration, calibrate, open_session
 from .onnx_dynamic import quantise_dynamic
-from .onnx_equalise import equalise
-from .onnx_file import MIN_MAC_SHARE, check_precision, inspect, macs_by_node, parse_model, save_model, tensor_shapes
+from .onnx_equalise import equalise, equalise_inputs
+from .onnx_file import (
+    FLOAT_ONLY,
+    MIN_MAC_SHARE,
+    check_precision,
+    inspect,
+    int8_capable,
+    macs_by_node,
+    parse_model,
+    save_model,
+    tensor_shapes,
+)
 from .onnx_half import check_half_range, half_compute, half_weights
 from .onnx_rounding import round_in_place
+from .onnx_sensitivity import Part, measure_noise, within_budget
 
-__all__ = ["OnnxRecipe", "candidates", "quantise"]
+__all__ = ["OnnxRecipe", "candidates", "noise_by_part", "quantise"]
 
 LARGE_CONV = 1024  # in x out channels; below, quantising and dequantising costs more than the convolution saves
 STRIDES = (1, 4, 8, 16, 32)
+BUDGETS_DB = (21.5, 22.0, 22.5)  # above the INT8 limit of 20 dB with the margin of the search, 1.9
+NOISE_SAMPLES = 2  # more move the order of parts little, and each costs a run a part
+SIGMOID_SPAN = 8.0  # beyond, a sigmoid is within 3.4e-4 of 0 or 1: under a tenth of the error that 8 bits leave
 SCALE_RANGE = (1e-12, 1e6)  # NUM-2 of the reliability bar
 BIAS_TYPE = TensorProto.INT32
 
@@ -49,12 +64,15 @@ class OnnxRecipe:
             (ungrouped, >= 1024 in x out channels, not the stem), "large-dense" (those and products), "products".
         from_stride: nodes before the first convolution at this stride of the input stay float32: early, wide maps
             lose most by 8-bit activations. 1: none.
+        budget_db: SQNR that all quantised parts together may leave by `onnx_sensitivity`, dB; those that give most for
+            least are taken. None: no measurement; `select` and `from_stride` decide.
     """
 
     name: str
     scheme: str
     select: str = "all"
     from_stride: int = 1
+    budget_db: float | None = None
 
 
 def candidates(model_path: Path, precision: Precision, *, min_mac_share: float = MIN_MAC_SHARE) -> list[OnnxRecipe]:
@@ -63,7 +81,9 @@ def candidates(model_path: Path, precision: Precision, *, min_mac_share: float =
     Args:
         model_path: float32 ONNX file.
         precision: fp16, int8, dynamic or w8a16.
-        min_mac_share: recipes that would quantise less of the multiply-adds are left out.
+        min_mac_share: recipes that would quantise less of the multiply-adds that have 8-bit kernels are left out.
+
+    Where some have none, the rest is too little for coarse rules, and recipes that measure every part are added.
 
     Raises:
         InputError: fp32, which needs no recipe.
@@ -81,19 +101,22 @@ def candidates(model_path: Path, precision: Precision, *, min_mac_share: float =
     }[precision]
     macs = macs_by_node(model)
     total = max(sum(macs.values()), 1)
+    capable = int8_capable(model)
     for node in model.graph.node:
-        if node.op_type == "DeformConv":
-            macs.pop(node.name, None)  # no runtime has it in 8 bits
+        if node.op_type in FLOAT_ONLY:
+            macs.pop(node.name, None)
     found: list[OnnxRecipe] = []
     seen: list[list[str]] = []
     for select in selects:
         for stride in STRIDES if scheme == "static" and select in ("all", "large-dense") else (1,):
             nodes = _selected(model, select, stride)
             share = sum(macs.get(name, 0) for name in nodes) / total
-            if share >= min_mac_share and nodes not in seen:
+            if share >= min_mac_share * capable and nodes not in seen:
                 seen.append(nodes)
                 name = f"{scheme}-{select}" + (f"-from-{stride}" if stride > 1 else "")
                 found.append(OnnxRecipe(name=name, scheme=scheme, select=select, from_stride=stride))
+    if scheme == "static" and found and capable < 1:
+        found += [OnnxRecipe(name=f"static-within-{db:g}db", scheme=scheme, budget_db=db) for db in BUDGETS_DB]
     if not found:
         raise ConversionError(
             f"no recipe for {precision} reaches {min_mac_share:.0%} of the multiply-adds", hint="take fp16"
@@ -108,6 +131,7 @@ def quantise(
     out: Path,
     *,
     calibration: Calibration | None = None,
+    noise: Mapping[Part, float] | None = None,
     min_mac_share: float = MIN_MAC_SHARE,
 ) -> dict[str, float]:
     """Write the file that a recipe makes; equal inputs give equal bytes.
@@ -118,6 +142,7 @@ def quantise(
         samples: calibration inputs, each of the file's input shape; not used by fp16 and dynamic recipes.
         out: file to write, whole or not at all.
         calibration: of `onnx_calibration.calibrate` on the same file, to save calibrating for every recipe.
+        noise: of `noise_by_part` on the same file, to save measuring for every recipe with a budget.
         min_mac_share: see `onnx_file.check_precision`, which every file must pass.
 
     Returns:
@@ -139,11 +164,13 @@ def quantise(
             result = quantise_dynamic(model, _selected(model, recipe.select, recipe.from_stride))
         elif recipe.scheme in ("static", "static-16"):
             calibration = calibration if calibration is not None else calibrate(fp32, samples)
+            if recipe.budget_db is None:
+                nodes = _selected(model, recipe.select, recipe.from_stride)
+            else:
+                noise = noise if noise is not None else noise_by_part(fp32, samples, calibration)
+                nodes = within_budget(noise, macs_by_node(model), recipe.budget_db)
             result = _static(
-                model,
-                _selected(model, recipe.select, recipe.from_stride),
-                calibration,
-                wide=recipe.scheme == "static-16",
+                model, nodes, calibration, wide=recipe.scheme == "static-16", scale_inputs=recipe.budget_db is not None
             )
         else:
             raise InputError(f"scheme `{recipe.scheme}` is not known", got=recipe)
@@ -153,6 +180,24 @@ def quantise(
     check_precision(inspect(result.SerializeToString()), PRECISION[recipe.scheme], min_mac_share=min_mac_share)
     save_model(result, out)
     return notes
+
+
+def noise_by_part(fp32: Path, samples: Sequence[NDArray[np.float32]], calibration: Calibration) -> dict[Part, float]:
+    """Return what every part of a network costs when it alone is in 8 bits, see `onnx_sensitivity.measure_noise`.
+
+    Args:
+        fp32: float32 ONNX file.
+        samples: of the calibration; `NOISE_SAMPLES` of them, evenly spread, are used.
+        calibration: of the same file.
+    """
+    data = fp32.read_bytes()
+    step = max(len(samples) // NOISE_SAMPLES, 1)
+    with _quiet():
+        return measure_noise(
+            parse_model(data),
+            samples[::step][:NOISE_SAMPLES],
+            lambda nodes: _static(parse_model(data), nodes, calibration, wide=False, scale_inputs=True),
+        )
 
 
 PRECISION = {
@@ -207,6 +252,15 @@ def _first_at_stride(model: ModelProto, stride: int) -> int:
     return 0
 
 
+def _gates(model: ModelProto) -> list[str]:
+    """Return the tensors that nobody but a sigmoid reads; their tails need no steps."""
+    readers: dict[str, list[str]] = {item.name: ["output"] for item in model.graph.output}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    return [name for name, ops in readers.items() if set(ops) == {"Sigmoid"}]
+
+
 def _is_product(node: NodeProto, constant: Mapping[str, tuple[int, ...]]) -> bool:
     return node.op_type in ("Gemm", "MatMul") and len(constant.get(node.input[1], ())) == 2
 
@@ -215,7 +269,9 @@ def _group(node: NodeProto) -> int:
     return next((int(item.i) for item in node.attribute if item.name == "group"), 1)
 
 
-def _static(model: ModelProto, nodes: list[str], calibration: Calibration, *, wide: bool) -> ModelProto:
+def _static(
+    model: ModelProto, nodes: list[str], calibration: Calibration, *, wide: bool, scale_inputs: bool = False
+) -> ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -223,6 +279,10 @@ def _static(model: ModelProto, nodes: list[str], calibration: Calibration, *, wi
 
     activation = QuantType.QUInt16 if wide else QuantType.QUInt8
     calibration = equalise(model, calibration)
+    if scale_inputs:
+        calibration = equalise_inputs(model, calibration, nodes)
+    if not wide:  # 16 bits have steps to spare
+        calibration = calibration.clipped(_gates(model), SIGMOID_SPAN)
     round_in_place(model, nodes, calibration.means)
     if wide:
         model = onnx.version_converter.convert_version(model, 21)  # the first whose QuantizeLinear takes 16 bits
@@ -249,6 +309,7 @@ def _static(model: ModelProto, nodes: list[str], calibration: Calibration, *, wi
     except Exception as exc:
         raise ConversionError(f"onnxruntime's quantiser gave up: {type(exc).__name__}: {str(exc)[:160]}") from exc
     result: ModelProto = quantiser.model.model
+    spare_float_readers(result)
     return result
 
 

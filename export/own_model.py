@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runtime.card import Card, InputSpec, OutputSpec
+from ..runtime.decode import decode
 from ..runtime.errors import CardError, ConversionError, InputError
 
 __all__ = ["TupleOutputs", "import_factory", "make_card", "make_module", "weights_digest"]
@@ -110,6 +111,8 @@ def make_card(name: str, module: nn.Module, input_shape: tuple[int, ...], card_f
         ConversionError: the module does not run on that input, or answers with something else than float tensors.
         CardError: the card file is malformed or contradicts the module.
     """
+    # Checked before the module runs: a shape of a typing error must not ask for all memory.
+    spec = InputSpec(shape=input_shape, layout="NCHW" if len(input_shape) == 4 else "any", kind="tensor")
     try:
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             answers = _named(module(torch.zeros(input_shape)))
@@ -123,7 +126,6 @@ def make_card(name: str, module: nn.Module, input_shape: tuple[int, ...], card_f
             hint=hint if isinstance(exc, TypeError) else None,
         ) from exc
     outputs = tuple(OutputSpec(name=key, shape=tuple(value.shape)) for key, value in answers.items())
-    spec = InputSpec(shape=input_shape, layout="NCHW" if len(input_shape) == 4 else "any", kind="tensor")
     card = Card(model=name, input=spec, outputs=outputs)
     if card_file is None:
         return card
@@ -134,6 +136,8 @@ def make_card(name: str, module: nn.Module, input_shape: tuple[int, ...], card_f
             expected=[input_shape, *(o.shape for o in outputs)],
             got=[merged.input.shape, *(o.shape for o in merged.outputs)],
         )
+    # The decoder and its constants are tried now, not by the user of the file.
+    decode(merged, {output.name: value.numpy() for output, value in zip(merged.outputs, answers.values(), strict=True)})
     return merged
 
 
@@ -145,9 +149,12 @@ def read_table(path: Path) -> Mapping[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        table = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as exc:
         raise CardError(f"card `{path}` cannot be read", got=str(exc)[:100]) from exc
+    if not isinstance(table, Mapping):
+        raise CardError(f"card `{path}` is not a table", got=type(table).__name__)
+    return table
 
 
 def _named(answer: object) -> dict[str, Tensor]:
@@ -157,6 +164,8 @@ def _named(answer: object) -> dict[str, Tensor]:
         named = {f"output_{index}": value for index, value in enumerate(answer)}
     else:
         named = {"output": answer}
+    if not named:
+        raise ConversionError("the network gives no output", expected="a tensor, or a tuple, list or dict of them")
     for key, value in named.items():
         if not isinstance(value, Tensor) or value.dtype != torch.float32 or value.ndim == 0 or not value.numel():
             got = f"{value.dtype} of {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -173,6 +182,8 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any], path: str) -> dict[str
         if key == "outputs" and isinstance(value, list) and isinstance(here, list):
             if len(value) != len(here):
                 raise CardError(f"`{path}.outputs` has the wrong length", expected=len(here), got=len(value))
+            if not all(isinstance(new, Mapping) for new in value):
+                raise CardError(f"`{path}.outputs` is not a list of tables")
             merged[key] = [_merge(old, new, path) for old, new in zip(here, value, strict=True)]
         elif isinstance(value, Mapping) and isinstance(here, dict):
             merged[key] = _merge(here, value, f"{path}.{key}")

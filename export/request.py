@@ -139,6 +139,8 @@ def _checkpoint_digest(path: Path) -> str:
 
 
 def _digest(path: Path, what: str) -> str:
+    if path.exists() and not path.is_file():  # a pipe or a device could block or never end
+        raise InputError(f"{what} `{path}` is no file")
     try:
         return sha256_file(path)
     except OSError as exc:

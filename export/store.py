@@ -8,6 +8,8 @@ taken out, and a damaged entry counts as absent.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["Store", "content_key", "fsync_folder", "sha256_file", "write_durably"]
+
+_PART = ".part-"
 
 
 def sha256_file(path: Path) -> str:
@@ -41,6 +45,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._swept = False
 
     def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
         """Return the folder and the facts of an entry whose every file is intact, or None."""
@@ -66,10 +71,13 @@ class Store:
         """
         if found := self.find(key):
             return found
+        if not self._swept:
+            self._swept = True
+            _remove_leftovers(self.root)
         parent = self.root / key[:2]
         parent.mkdir(parents=True, exist_ok=True)
         with _scratch(parent) as folder:
-            facts = build(folder)
+            facts = self._built(build, folder)
             files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
             for name in files:
                 _fsync(folder / name)
@@ -81,6 +89,14 @@ class Store:
             os.rename(folder, final)
             fsync_folder(parent)
         return final, facts
+
+    def _built(self, build: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
+        try:
+            return build(folder)
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC and exc.filename is None:  # a write knows no name; the user needs one
+                exc.filename = os.fspath(self.root)
+            raise
 
     def _replace(self, folder: Path, final: Path, facts: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
         shutil.rmtree(final, ignore_errors=True)
@@ -112,9 +128,30 @@ def _fsync(path: Path) -> None:
 
 @contextlib.contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=".part-", dir=parent))
+    """Yield an empty folder that is locked while we live; it is removed unless it was renamed."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PART, dir=parent))
+        handle = os.open(folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if folder.exists():
+            break
+        os.close(handle)  # another process swept it between its making and our lock
     try:
         yield folder
     finally:
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove the unfinished entries of processes that were killed: those that nobody locks."""
+    for folder in root.glob(f"??/{_PART}*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)

@@ -169,6 +169,15 @@ class _Graph:
         )
         return done / total if total else 0.0
 
+    def deep(self) -> tuple[str, ...]:
+        """Return tensors around maps of more than four axes, as onnx2tf's channel shuffles have.
+
+        ai-edge-quantizer 0.10.0 gives a RESHAPE to four axes the scale of its five-axis input, and then refuses it.
+        """
+        deep = [len(shape) > 4 for shape in self.shapes]
+        touched = zip(self.names, deep, self.before, strict=True)
+        return tuple(name for name, itself, before in touched if itself or any(deep[at] for at in before))
+
     def stems(self) -> list[tuple[str, ...]]:
         """Return tensors up to the 1st, 2nd, … halving of the map: the high-resolution beginnings of the graph."""
         sizes = [shape[1] * shape[2] if len(shape) == 4 else 0 for shape in self.shapes]
@@ -231,6 +240,7 @@ def _static(graph: _Graph, kind: str) -> list[TfliteRecipe]:
             TfliteRecipe(name="static-fc", kind=kind, ops=("FULLY_CONNECTED",)),
         ]
     sampling, offsets = graph.sampling()
+    sampling = _union(sampling, graph.deep())
     tail, stems = graph.tail(), graph.stems()
     recipes = [TfliteRecipe(name="static-all", kind=kind, keep_float=sampling)]
     for stem_word, stem in [("-all", ()), *((f"-float-stem{at}", stem) for at, stem in enumerate(stems, 1))]:

@@ -206,7 +206,9 @@ def _place_in_graph(program: torch.export.ExportedProgram, name: str, target: st
             if node.name == name or str(node.target) == target:
                 modules = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
                 lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-                where = f" in module `{modules[-1]}`" if modules and modules[-1] else ""
+                # A user's own model sits in a wrapper, as `inner`, of which the user knows nothing.
+                module = modules[-1].removeprefix("inner").removeprefix(".") if modules else ""
+                where = f" in module `{module}`" if module else ""
                 line = f" at {Path(lines[-1][0]).name}:{lines[-1][1]}" if lines else ""
                 return where + line
     return ""

@@ -21,7 +21,7 @@ from ..models.seeded import seeded
 from ..runtime.card import Card
 from ..runtime.errors import ConversionError
 from . import own_model
-from .calibration import Samples, stress_inputs
+from .calibration import Samples, stress_inputs, synthetic_samples
 from .evaluate import Outputs
 from .request import ExportRequest
 from .store import sha256_file
@@ -31,7 +31,7 @@ from .to_onnx import export_onnx
 __all__ = ["Source", "answers", "load_source", "read_answers", "trace"]
 
 Float32 = NDArray[np.float32]
-SPLITS = ("search", "parity", "stress")
+SETTLING = 4  # synthetic samples that BatchNorm statistics of seeded weights come from; in no split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ def load_source(request: ExportRequest) -> Source:
     entry = registry.get(request.name)
     card = entry.card(request.input_hw)
     if request.checkpoint is None:
-        module = seeded(entry, card.input.shape, seed=request.seed)
+        batch = torch.from_numpy(np.concatenate(synthetic_samples(card, SETTLING, -1 - request.seed)))
+        module = seeded(entry, card.input.shape, seed=request.seed, batch=batch)
         weights = f"random (seed {request.seed}), no trained checkpoint ships yet: outputs mean nothing"
         return _source(module, card, weights, [f"weights are {weights}"])
     module, report = load_model(entry, request.checkpoint)
@@ -99,7 +100,7 @@ def answers(module: nn.Module, card: Card, inputs: Sequence[Float32]) -> Outputs
     found: Outputs = {output.name: [] for output in card.outputs}
     with torch.no_grad():
         for sample in inputs:
-            values = module(torch.from_numpy(sample))
+            values = module(torch.from_numpy(sample.copy()))  # a network may change its input in place
             for output, value in zip(card.outputs, values, strict=True):
                 array = value.numpy().copy()
                 wrong = int(array.size - np.isfinite(array).sum())

@@ -17,6 +17,7 @@ from ..runtime.errors import ConversionError
 from ..runtime.trust import cache_folder
 from . import evaluate, formats, trace
 from .calibration import Samples, load_samples
+from .child import stop_children
 from .exporter import Clock, Say
 from .parity import compare, judge
 from .recipe_search import SearchResult, interleaved_latency, search
@@ -254,7 +255,11 @@ class _Job:
         self.say(f"converting to TFLite by {' and '.join(missing)}")
         with self.clock("convert"), ThreadPoolExecutor(len(missing)) as pool:
             waiting = {route: pool.submit(self._converted, route) for route in missing}
-            errors = {route: future.exception() for route, future in waiting.items()}
+            try:
+                errors = {route: future.exception() for route, future in waiting.items()}
+            except BaseException:  # Ctrl-C: the pool would wait for the converters
+                stop_children()
+                raise
         failed: dict[str, ConversionError] = {}
         for route, error in errors.items():
             if isinstance(error, ConversionError):

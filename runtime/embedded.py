@@ -80,8 +80,11 @@ def load_card(path: str | os.PathLike[str]) -> Card:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_CARD_BYTES:
-            raise CardError(f"`{file}` is over 1 MiB", got=f"{file.stat().st_size} bytes")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device might never end
+            raise InputError(f"`{file}` is no card file", expected=".json or .toml", got="a folder or special file")
+        if status.st_size > MAX_CARD_BYTES:
+            raise CardError(f"`{file}` is over 1 MiB", got=f"{status.st_size} bytes")
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as exc:
         raise InputError(f"cannot read the card `{file}`", got=_reason(exc)) from exc

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import math
+import os
 import re
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +26,9 @@ def _words(kind: str) -> Any:
         words = tuple(dict.fromkeys(word.strip().lower() for word in value.split(",") if word.strip()))
         wrong = [word for word in words if word not in WORDS[kind]]
         if wrong or not words:
-            raise InputError(f"`--{kind} {value}` is not known", expected=",".join(WORDS[kind]), got=",".join(wrong) or "none")
+            raise InputError(
+                f"`--{kind} {value}` is not known", expected=",".join(WORDS[kind]), got=",".join(wrong) or "none"
+            )
         return words
 
     return parse
@@ -42,7 +49,12 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--precision", "precisions", default="fp32,fp16,int8", show_default=True, callback=_words("precision"),
               help="Precisions, comma-separated: fp32, fp16, int8, dynamic, w8a16.")  # fmt: skip
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights: .safetensors, or .pth read as data only.")
-@click.option("--model", "factory", metavar="PKG.MOD:FACTORY", help="Your own nn.Module. Importing it runs its code.")
+@click.option(
+    "--model",
+    "factory",
+    metavar="PKG.MOD:FACTORY",
+    help="Your own nn.Module. Importing it runs its code, with no time limit.",
+)
 @click.option("--plugin-path", type=click.Path(path_type=Path), help="Folder in which --model is looked for.")
 @click.option("--input", "input_shape", callback=_numbers, metavar="1,C,H,W", help="Input shape of --model.")
 @click.option("--card", "card_file", type=click.Path(path_type=Path), help="TOML card for --model.")
@@ -51,8 +63,20 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
               help="Route to TFLite; auto takes what holds parity at the better latency.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path),
               help="Folder of images or sounds, .npy or .npz; default: a built-in synthetic set.")  # fmt: skip
-@click.option("--min-samples", type=click.IntRange(1), default=32, show_default=True, help="Fewest distinct calibration samples taken.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the synthetic set and of seeded weights.")
+@click.option(
+    "--min-samples",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Fewest distinct calibration samples taken.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the synthetic set and of seeded weights.",
+)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("edge-out"), show_default=True,
               help="Folder of bundles; one sub-folder a model.")  # fmt: skip
 @click.option("--timeout", "timeout_s", default=900.0, show_default=True, help="Limit of one conversion, seconds.")
@@ -93,8 +117,12 @@ def command(
     requests = _requests(names, factory, input_shape, input_size, fail=not no_fail, **options)
     start = time.perf_counter()
     outcomes, failed = [], []
-    with tempfile.TemporaryDirectory(prefix="edge-") as scratch, locked(output):
-        store = Store(Path(scratch) if no_cache else cache_folder())
+    with locked(output), contextlib.ExitStack() as stack:
+        stack.enter_context(_stdout_kept_clean(verbose))
+        root = cache_folder()
+        if no_cache:  # named like a run, so that the next one removes what a kill leaves behind
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".run-", dir=output)))
+        store = Store(root)
         for index, request in enumerate(requests):
             try:
                 outcomes.append(_export(request, output, store, index, len(requests), force, verbose))
@@ -171,6 +199,24 @@ def _export(request: Any, output: Path, store: Any, index: int, total: int, forc
     for note in outcome.manifest["notes"]:
         click.echo(f"note: {request.name}: {note}", err=True)
     return outcome
+
+
+@contextlib.contextmanager
+def _stdout_kept_clean(verbose: bool) -> Iterator[None]:
+    """Keep off stdout, which carries data, what libraries and a user's model print: from Python and from C."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    ours = os.dup(1)
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr if verbose else nowhere))
+        os.dup2(2 if verbose else nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            libc.fflush(None)
+            os.dup2(ours, 1)
+            os.close(ours)
 
 
 def _closing(outcomes: list[Any], output: Path, seconds: float) -> str:

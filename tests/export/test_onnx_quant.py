@@ -15,13 +15,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge.export.onnx_boundary import spare_float_readers
 from edge.export.onnx_calibration import calibrate, check_samples
-from edge.export.onnx_equalise import equalise
+from edge.export.onnx_equalise import equalise, equalise_inputs
 from edge.export.onnx_file import inspect, parse_model, save_model
-from edge.export.onnx_quant import OnnxRecipe, candidates, quantise
+from edge.export.onnx_quant import OnnxRecipe, candidates, noise_by_part, quantise
 from edge.export.onnx_rounding import quantise_weights, round_in_place
+from edge.export.onnx_sensitivity import parts, within_budget
 from edge.export.parity import OutputParity, compare
 from edge.export.to_onnx import export_onnx
+from edge.models.deform import DeformableConv2d
 from edge.runtime.card import Card, InputSpec, OutputSpec, Precision
 from edge.runtime.errors import ConversionError, EdgeError, InputError, PrecisionError, ShapeError
 
@@ -392,3 +395,164 @@ def test_rounding_leaves_no_offset_on_average(net: Path) -> None:
     offset = (got - want)[:, :, 1:, 1:].mean((0, 2, 3)).abs()  # the border sees padding, not the mean
     assert offset.max() < 0.1 * (got - want).std()
     assert (got - want).abs().max() > 0
+
+
+class Deformed(nn.Module):
+    """A map that a deformable convolution and the two convolutions that steer it share, with one loud channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.depthwise = nn.Conv2d(32, 32, 3, 1, 1, groups=32)
+        self.dense = nn.Conv2d(32, 48, 1)
+        self.deform = DeformableConv2d(48, 8)
+        with torch.no_grad():
+            nn.init.normal_(self.deform.offset_conv.weight, std=0.02)
+            nn.init.normal_(self.deform.modulator_conv.weight, std=0.1)
+            self.dense.weight[0] *= 30.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dense(F.leaky_relu(self.depthwise(F.relu(self.stem(x))), 0.1))
+        y: Tensor = self.deform(x * torch.sigmoid(x))
+        return y
+
+
+@pytest.fixture(scope="module")
+def deformed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("deformed") / "deformed.onnx"
+    torch.manual_seed(0)
+    card = Card(
+        model="deformed",
+        input=InputSpec(shape=SHAPE, kind="tensor"),
+        outputs=(OutputSpec(name="y", shape=(1, 8, 16, 16)),),
+    )
+    export_onnx(Deformed().eval(), card, path)
+    return path
+
+
+def _convs(path: Path) -> list[str]:
+    return [node.name for node in parse_model(path.read_bytes()).graph.node if node.op_type == "Conv"]
+
+
+def test_a_part_is_a_dense_convolution_with_the_depthwise_one_that_feeds_it(net: Path, deformed: Path) -> None:
+    stem, depthwise, dense, offset, modulator = _convs(deformed)
+    assert parts(parse_model(deformed.read_bytes())) == [(stem,), (depthwise, dense), (offset,), (modulator,)]
+    # Here a pad is what the last convolution reads; the head's two products stand alone.
+    assert [len(part) for part in parts(parse_model(net.read_bytes()))] == [1, 2, 1, 1, 1]
+
+
+def test_the_budget_buys_most_multiply_adds_for_least_noise() -> None:
+    noise = {("a",): 1e-3, ("b", "c"): 1e-3, ("d",): 9e-3, ("e",): 5e-2}
+    macs = {"a": 10, "b": 5, "c": 100, "d": 300, "e": 10**6}
+
+    assert within_budget(noise, macs, 60.0) == []
+    assert within_budget(noise, macs, 29.0) == ["b", "c"]
+    assert within_budget(noise, macs, 19.5) == ["b", "c", "d", "a"]
+    assert within_budget(dict(reversed(noise.items())), macs, 19.5) == ["b", "c", "d", "a"]
+
+
+def test_float_readers_get_the_float_map_and_accuracy_gains(deformed: Path, tmp_path: Path) -> None:
+    recipe = OnnxRecipe(name="b", scheme="static", budget_db=20.0)
+    samples = _samples(8)
+    noise = {part: 1.0 for part in parts(parse_model(deformed.read_bytes()))}
+    noise.update({(name,): 1e-9 for name in _convs(deformed)[3:]})  # the two that steer the sampling places
+    quantise(deformed, recipe, samples, tmp_path / "out.onnx", noise=noise, min_mac_share=0.0)
+
+    graph = onnx.load(tmp_path / "out.onnx").graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    deform = next(node for node in graph.node if node.op_type == "DeformConv")
+    steering = [node for node in graph.node if node.op_type == "Conv"][3:]
+    assert makers[deform.input[0]] == "Mul"
+    assert makers[deform.input[2]] == "DequantizeLinear"
+    assert [makers[node.input[0]] for node in steering] == ["DequantizeLinear"] * 2
+    assert _parity(deformed, tmp_path / "out.onnx")["y"].sqnr_db > 30
+
+
+def test_a_map_of_a_quantised_layer_stays_rounded_for_every_reader() -> None:
+    def rounding(name: str) -> list[onnx.NodeProto]:
+        scales = [f"{name}.s", f"{name}.z"]
+        return [
+            onnx.helper.make_node("QuantizeLinear", [name, *scales], [f"{name}.q"], name=f"{name}.Q"),
+            onnx.helper.make_node("DequantizeLinear", [f"{name}.q", *scales], [f"{name}.d"], name=f"{name}.D"),
+        ]
+
+    nodes = [
+        *rounding("x"),
+        onnx.helper.make_node("MaxPool", ["x.d"], ["y"], name="pool", kernel_shape=[1, 1]),
+        *rounding("y"),
+        onnx.helper.make_node("Erf", ["x.d"], ["a"], name="first"),
+        onnx.helper.make_node("Erf", ["y.d"], ["b"], name="second"),
+        *rounding("b"),
+        onnx.helper.make_node("Exp", ["b.d"], ["c"], name="third"),
+    ]
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, 2, 2]) for name in "xac"]
+    scales = [
+        onnx.numpy_helper.from_array(value, f"{name}.{kind}")
+        for name in "xyb"
+        for kind, value in (("s", np.float32(0.1)), ("z", np.uint8(3)))
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", infos[:1], infos[1:], scales))
+
+    assert spare_float_readers(model) == 2
+    read = {node.name: node.input[0] for node in model.graph.node}
+    assert (read["pool"], read["first"], read["second"], read["third"]) == ("x.d", "x", "y.d", "b")
+    assert not {"b.Q", "b.D"} & set(read)  # nobody reads them any more
+    assert {item.name for item in model.graph.initializer} == {"x.s", "x.z", "y.s", "y.z"}
+
+
+def test_noise_of_parts_adds_up_to_the_noise_of_the_file(deformed: Path, tmp_path: Path) -> None:
+    samples = _samples(8)
+    noise = noise_by_part(deformed, samples, calibrate(deformed, samples))
+    assert noise == noise_by_part(deformed, samples, calibrate(deformed, samples))
+    predicted = -10 * np.log10(sum(noise.values()))
+    recipe = OnnxRecipe(name="b", scheme="static", budget_db=predicted - 0.01)
+    quantise(deformed, recipe, samples, tmp_path / "out.onnx", noise=noise)
+    assert abs(_parity(deformed, tmp_path / "out.onnx")["y"].sqnr_db - predicted) < 3
+
+
+def test_scaled_inputs_change_ranges_but_not_what_the_network_computes(deformed: Path, tmp_path: Path) -> None:
+    before = calibrate(deformed, _samples(4))
+    model = parse_model(deformed.read_bytes())
+    told = equalise_inputs(model, before, _convs(deformed)[3:])
+    save_model(model, tmp_path / "even.onnx")
+    seen = calibrate(tmp_path / "even.onnx", _samples(4))
+
+    assert _parity(deformed, tmp_path / "even.onnx")["y"].sqnr_db > 100  # float32 rounding
+    added = set(seen.lows) - set(before.lows)
+    assert len(added) == 1
+    name = added.pop()
+    np.testing.assert_allclose(told.highs[name], seen.highs[name], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(told.means[name], seen.means[name], rtol=1e-3, atol=1e-4)
+    source = name.removesuffix("/equal")
+    assert np.ptp(np.log10(told.peaks(name))) < np.ptp(np.log10(before.peaks(source)))
+
+
+def test_a_tensor_that_only_a_sigmoid_reads_spends_no_step_beyond_its_span(deformed: Path, tmp_path: Path) -> None:
+    samples = [x * 30 for x in _samples(8)]
+    quantise(deformed, STATIC, samples, tmp_path / "out.onnx")
+
+    graph = onnx.load(tmp_path / "out.onnx").graph
+    tensors = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    modulator = makers[[node for node in graph.node if node.op_type == "Sigmoid"][-1].input[0]]
+    source = {node.name: node.output[0] for node in parse_model(deformed.read_bytes()).graph.node}
+    peaks = calibrate(deformed, samples).peaks(source[_convs(deformed)[4]])
+    assert peaks.max() > 16
+    assert 255 * float(tensors[modulator.input[1]]) <= 16.0 + 1e-3
+
+
+def test_the_floor_counts_what_has_8_bit_kernels_and_only_such_nets_get_budgets(
+    net: Path, deformed: Path, tmp_path: Path
+) -> None:
+    names = [recipe.name for recipe in candidates(deformed, Precision.INT8)]
+    assert [name for name in names if "within" in name] == [f"static-within-{db}db" for db in ("21.5", "22", "22.5")]
+    assert not [recipe.name for recipe in candidates(net, Precision.INT8) if "within" in recipe.name]
+
+    quantise(deformed, STATIC, _samples(8), tmp_path / "out.onnx")
+    facts = inspect((tmp_path / "out.onnx").read_bytes())
+    assert facts.mac_share["w8a8"] == pytest.approx(facts.int8_capable)
+    assert 0.5 < facts.int8_capable < 0.95
+    with pytest.raises(PrecisionError, match=f">= {0.5 * facts.int8_capable:.0%} of the multiply-adds w8a8"):
+        recipe = OnnxRecipe(name="b", scheme="static", budget_db=20.0)
+        first = {part: 0.1 * (index > 0) for index, part in enumerate(parts(parse_model(deformed.read_bytes())))}
+        quantise(deformed, recipe, _samples(8), tmp_path / "short.onnx", noise=first)
