@@ -17,6 +17,7 @@ from .store import content_key, sha256_file
 
 __all__ = ["TOOLS", "ExportRequest", "base_key", "code_key", "tool_versions"]
 
+MAX_CHECKPOINT_BYTES = 4 << 30  # as `models.checkpoint_file.MAX_BYTES`, which comes with torch
 # Every package whose version can change an exported byte.
 TOOLS = (
     "ai-edge-litert",
@@ -133,6 +134,9 @@ def _checkpoint_digest(path: Path) -> str:
     if not path.is_file():
         raise CheckpointError(f"checkpoint `{path}` is not a file", hint="name the .pth or .safetensors file itself")
     try:
+        size = path.stat().st_size
+        if size > MAX_CHECKPOINT_BYTES:  # before minutes go into its hash
+            raise CheckpointError(f"checkpoint `{path}` is too large", expected="at most 4 GiB", got=f"{size} bytes")
         return sha256_file(path)
     except OSError as exc:
         raise CheckpointError(f"checkpoint `{path}` cannot be read", got=exc.strerror) from exc

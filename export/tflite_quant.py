@@ -156,6 +156,7 @@ class _Graph:
         self.names = [row.output for row in table]
         self.shapes = [row.shape for row in table]
         place = {name: at for at, name in enumerate(self.names)}
+        self.inputs = [row.inputs for row in table]
         self.before = [[place[name] for name in row.inputs if name in place] for row in table]
         self.equalisable = can_equalise(data)
         self.macs = {item.output: (item.op, item.macs) for item in facts.computes}
@@ -169,14 +170,13 @@ class _Graph:
         )
         return done / total if total else 0.0
 
-    def deep(self) -> tuple[str, ...]:
-        """Return tensors around maps of more than four axes, as onnx2tf's channel shuffles have.
+    def joins_with_constants(self) -> tuple[str, ...]:
+        """Return concatenations of a map and a constant: zero padding, as onnx2tf leaves it.
 
-        ai-edge-quantizer 0.10.0 gives a RESHAPE to four axes the scale of its five-axis input, and then refuses it.
+        ai-edge-quantizer 0.10.0 cannot give such a constant a scale ("ranks of scales").
         """
-        deep = [len(shape) > 4 for shape in self.shapes]
-        touched = zip(self.names, deep, self.before, strict=True)
-        return tuple(name for name, itself, before in touched if itself or any(deep[at] for at in before))
+        rows = zip(self.names, self.kinds, self.inputs, self.before, strict=True)
+        return tuple(name for name, kind, inputs, made in rows if kind == "CONCATENATION" and len(inputs) > len(made))
 
     def stems(self) -> list[tuple[str, ...]]:
         """Return tensors up to the 1st, 2nd, … halving of the map: the high-resolution beginnings of the graph."""
@@ -240,7 +240,7 @@ def _static(graph: _Graph, kind: str) -> list[TfliteRecipe]:
             TfliteRecipe(name="static-fc", kind=kind, ops=("FULLY_CONNECTED",)),
         ]
     sampling, offsets = graph.sampling()
-    sampling = _union(sampling, graph.deep())
+    sampling = _union(sampling, graph.joins_with_constants())
     tail, stems = graph.tail(), graph.stems()
     recipes = [TfliteRecipe(name="static-all", kind=kind, keep_float=sampling)]
     for stem_word, stem in [("-all", ()), *((f"-float-stem{at}", stem) for at, stem in enumerate(stems, 1))]:

@@ -16,7 +16,9 @@ import pytest
 from edge.cli import main
 from edge.export.bundle import locked
 from edge.export.child import run_module
+from edge.export.request import MAX_CHECKPOINT_BYTES
 from edge.export.store import Store
+from edge.models.checkpoint_file import MAX_BYTES
 from edge.runtime.errors import ConversionError, ResourceError
 
 pytestmark = pytest.mark.torch
@@ -221,6 +223,16 @@ def test_run_refuses_a_pipe_for_a_card_unread(write_onnx: Callable[..., Path], t
     code = main(["run", str(write_onnx()), "photo.jpg", "--card", str(tmp_path / "card.json")])
 
     assert "is no card file" in refusal(capsys, code, 2)
+
+
+def test_a_huge_checkpoint_is_refused_before_it_is_read(tmp_path: Path, capsys: Said) -> None:
+    assert MAX_CHECKPOINT_BYTES == MAX_BYTES
+    with (tmp_path / "huge.pth").open("wb") as stream:
+        stream.truncate(MAX_CHECKPOINT_BYTES * 1000)  # sparse; to hash it would take an hour
+
+    code = main(["export", "emotion-proto-81k", "--checkpoint", str(tmp_path / "huge.pth"), "--output", str(tmp_path)])
+
+    assert "too large" in refusal(capsys, code, 2)
 
 
 def test_numbers_beyond_float32_are_refused_without_a_warning(nets: Path, tmp_path: Path, capsys: Said) -> None:
