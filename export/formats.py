@@ -14,7 +14,6 @@ from ..runtime.card import Precision, Target
 from ..runtime.errors import ConversionError
 from . import onnx_file, onnx_quant, tflite_file, tflite_inspect, tflite_quant
 from .onnx_calibration import Calibration, calibrate
-from .tflite_half import round_kernels_to_half
 
 __all__ = ["FORMATS", "Format"]
 
@@ -106,14 +105,7 @@ class _Tflite:
         return _with_products(lambda word: list(tflite_quant.candidates(source, word)), precision, "dynamic-fc")
 
     def quantiser(self, source: Path, samples: Sequence[Float32]) -> Quantise:
-        def quantise(recipe: Any, out: Path) -> None:
-            float_file = source
-            if recipe.kind == "fp16":
-                float_file = out.with_suffix(".float.tflite")
-                float_file.write_bytes(round_kernels_to_half(source.read_bytes()))
-            tflite_quant.quantise(float_file, recipe, samples, out)
-
-        return quantise
+        return lambda recipe, out: tflite_quant.quantise(source, recipe, samples, out)
 
     def embed_card(self, data: bytes, card_json: str) -> bytes:
         return tflite_file.embed_card(data, card_json)

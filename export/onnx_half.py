@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from ..runtime.errors import ConversionError, PrecisionError
-from .half_rounding import round_to_half
+from .half_rounding import round_to_half, smallest_kernels
 
 __all__ = ["check_half_range", "half_compute", "half_weights"]
 
@@ -47,12 +48,15 @@ def _float_weights(model: ModelProto) -> list[TensorProto]:
 def half_weights(model: ModelProto) -> ModelProto:
     """Store weights in half precision behind a Cast, which engines fold once when they load the file.
 
-    Vectors (biases, norms) stay float32: they are few, and a rounded bias is an offset of a whole channel.
+    Vectors (biases, norms) and the smallest kernels stay float32: they are few, a rounded bias is an offset of a whole
+    channel, and see `half_rounding`.
     """
-    _round_kernels(model)
+    matrices = {item.name: math.prod(item.dims) for item in _float_weights(model) if len(item.dims) > 1}
+    exact = smallest_kernels(matrices)
+    _round_kernels(model, exact)
     casts = []
     for item in _float_weights(model):
-        if len(item.dims) < 2:
+        if item.name not in matrices or item.name in exact:
             continue
         values = numpy_helper.to_array(item).astype(np.float16)
         name = item.name
@@ -64,9 +68,9 @@ def half_weights(model: ModelProto) -> ModelProto:
     return model
 
 
-def _round_kernels(model: ModelProto) -> None:
+def _round_kernels(model: ModelProto, exact: Collection[str] = ()) -> None:
     """Round the constants of convolutions and matrix products so that what they answer to a constant input stays."""
-    tensors = {item.name: item for item in _float_weights(model)}
+    tensors = {item.name: item for item in _float_weights(model) if item.name not in exact}
     for node in model.graph.node:
         if node.op_type not in ("Conv", "ConvTranspose", "DeformConv", "Gemm", "MatMul") or len(node.input) < 2:
             continue

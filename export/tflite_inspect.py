@@ -172,7 +172,7 @@ def check_precision(facts: TfliteFacts, precision: str) -> None:
         if scaled or facts.types.get("FLOAT16", 0):
             raise PrecisionError("an `fp32` file holds quantised or half-precision tensors", got=dict(facts.types))
     elif precision == "fp16":
-        if scaled or facts.half_share < 0.9:
+        if scaled or facts.half_share < 0.8:  # biases and the smallest kernels stay float32
             got = f"{facts.half_share:.0%} of the float constants in half precision, {scaled} quantised tensors"
             raise PrecisionError("a file named `fp16` is not", expected="at least 90% and none", got=got)
     elif precision in ("int8", "dynamic", "w8a16"):

@@ -32,6 +32,7 @@ from .tflite_equalise import can_equalise, equalise
 from .tflite_file import SIGNATURE, name_tensors
 from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
 from .tflite_islands import merge_float_islands
+from .tflite_rounding import round_kernels_to_half, round_kernels_to_int8, smallest_layers
 
 __all__ = ["TfliteRecipe", "candidates", "quantise"]
 
@@ -84,7 +85,8 @@ def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
         ConversionError: nothing in the graph can be quantised so.
     """
     if precision == "fp16":
-        return [TfliteRecipe(name="fp16-weights", kind="fp16")]
+        kept = smallest_layers(source.read_bytes())
+        return [TfliteRecipe(name="fp16-weights", kind="fp16", keep_float=kept)]
     data = source.read_bytes()
     graph = _Graph(data)
     if not graph.macs:
@@ -282,9 +284,14 @@ def _quantised(data: bytes, recipe: TfliteRecipe, samples: Sequence[Float32]) ->
         raise ConversionError(f"recipe `{recipe.name}` needs calibration samples", got=0)
     if recipe.equalised:
         data = _remembered(data, samples, "equalised", lambda: equalise(data, samples))
+    exact = data
+    if recipe.kind == "fp16":
+        data = round_kernels_to_half(data, recipe.keep_float)
+    else:
+        data = round_kernels_to_int8(data, recipe.ops, recipe.keep_float)
     tool = quantizer.Quantizer(data)
     _load(tool, recipe)
-    ranges = _remembered(data, samples, "ranges", lambda: _measure(data, samples)) if tool.need_calibration else None
+    ranges = _remembered(exact, samples, "ranges", lambda: _measure(exact, samples)) if tool.need_calibration else None
     made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge.export.half_rounding import round_to_half
+from edge.export.half_rounding import round_to_half, smallest_kernels
 
 
 def weights(shape: tuple[int, ...], seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -35,3 +35,8 @@ def test_halves_zeros_and_the_largest_half_stay() -> None:
     before = np.array([[0.5, -2.0, 0.0, 65504.0]], np.float32)
 
     np.testing.assert_array_equal(round_to_half(before, (1,)), before)
+
+
+def test_the_smallest_kernels_stay_exact_up_to_a_share_of_all_weights() -> None:
+    assert smallest_kernels({"stem": 216, "depthwise": 576, "large": 40_000, "larger": 60_000}) == {"stem", "depthwise"}
+    assert smallest_kernels({"only": 1000}) == set()

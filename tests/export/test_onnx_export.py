@@ -214,15 +214,17 @@ class Decomposed(nn.Module):
 class Holder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.inner = Decomposed()
+        self.solver = Decomposed()
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.inner(x) + 1
+        out: Tensor = self.solver(x) + 1
         return out
 
 
 def test_an_operation_without_onnx_form_is_named_with_its_module_and_line(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"`aten\._linalg_svd.*` has no ONNX form in module `inner` at test_onnx"):
+    with pytest.raises(
+        ConversionError, match=r"`aten\._linalg_svd.*` has no ONNX form in module `solver` at test_onnx"
+    ):
         export_onnx(Holder(), _card(("out", (3, 16))), tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -37,10 +37,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield output
 
 
-FILES = [
-    *(("face-retina-mnet025", "retinaface_mnet025_426608", f"{p}.{t}") for p in ("fp32", "fp16", "int8") for t in ("onnx", "tflite")),
-    *(("face-v1-base", "face_v1base_489015", f"{p}.onnx") for p in ("fp32", "fp16", "int8")),
-]  # fmt: skip
+RETINA, V1_BASE = ("face-retina-mnet025", "retinaface_mnet025_426608"), ("face-v1-base", "face_v1base_489015")
+PRECISIONS = ("fp32", "fp16", "int8")
+FILES = [(*RETINA, f"{precision}.{target}") for precision in PRECISIONS for target in ("onnx", "tflite")]
+FILES += [(*V1_BASE, f"{precision}.onnx") for precision in PRECISIONS]
 
 
 @pytest.mark.parametrize(("model", "golden", "suffix"), FILES)
