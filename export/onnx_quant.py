@@ -37,7 +37,7 @@ from .onnx_file import (
     save_model,
     tensor_shapes,
 )
-from .onnx_half import check_half_range, half_compute, half_weights
+from .onnx_half import check_half_range, half_weights
 from .onnx_rounding import round_in_place
 from .onnx_sensitivity import Part, measure_noise, within_budget
 
@@ -58,8 +58,7 @@ class OnnxRecipe:
 
     Attributes:
         name: word for tables, e.g. "static-large-convs".
-        scheme: "half-weights" (stored in half precision, computed in float32), "half" (computed in half precision
-            where the engine can), "static" (8-bit activations), "static-16" (16-bit activations), or "dynamic".
+        scheme: "half-weights" (stored in half precision, computed in float32), "static" (8-bit activations), "static-16" (16-bit activations), or "dynamic".
         select: which nodes: "all", "dense" (convolutions and products with constant weights), "large-convs"
             (ungrouped, >= 1024 in x out channels, not the stem), "large-dense" (those and products), "products".
         from_stride: nodes before the first convolution at this stride of the input stay float32: early, wide maps
@@ -92,7 +91,7 @@ def candidates(model_path: Path, precision: Precision, *, min_mac_share: float =
     if precision is Precision.FP32:
         raise InputError("fp32 needs no recipe", expected="fp16 | int8 | dynamic | w8a16")
     if precision is Precision.FP16:
-        return [OnnxRecipe(name="half-weights", scheme="half-weights"), OnnxRecipe(name="half", scheme="half")]
+        return [OnnxRecipe(name="half-weights", scheme="half-weights")]
     model = parse_model(model_path.read_bytes())
     scheme, selects = {
         Precision.INT8: ("static", ("all", "dense", "large-dense", "large-convs", "products")),
@@ -157,9 +156,9 @@ def quantise(
     source, model = parse_model(data), parse_model(data)  # the second one is changed
     notes: dict[str, float] = {}
     with _quiet():
-        if recipe.scheme in ("half", "half-weights"):
+        if recipe.scheme == "half-weights":
             notes["flushed_share"] = check_half_range(model)
-            result = half_weights(model) if recipe.scheme == "half-weights" else half_compute(model)
+            result = half_weights(model)
         elif recipe.scheme == "dynamic":
             result = quantise_dynamic(model, _selected(model, recipe.select, recipe.from_stride))
         elif recipe.scheme in ("static", "static-16"):
@@ -202,7 +201,6 @@ def noise_by_part(fp32: Path, samples: Sequence[NDArray[np.float32]], calibratio
 
 PRECISION = {
     "half-weights": Precision.FP16,
-    "half": Precision.FP16,
     "static": Precision.INT8,
     "static-16": Precision.W8A16,
     "dynamic": Precision.DYNAMIC,
