@@ -58,7 +58,8 @@ class OnnxRecipe:
 
     Attributes:
         name: word for tables, e.g. "static-large-convs".
-        scheme: "half-weights" (stored in half precision, computed in float32), "static" (8-bit activations), "static-16" (16-bit activations), or "dynamic".
+        scheme: "half-weights" (stored in half precision, computed in float32), "static" (8-bit activations),
+            "static-16" (16-bit activations), or "dynamic".
         select: which nodes: "all", "dense" (convolutions and products with constant weights), "large-convs"
             (ungrouped, >= 1024 in x out channels, not the stem), "large-dense" (those and products), "products".
         from_stride: nodes before the first convolution at this stride of the input stay float32: early, wide maps

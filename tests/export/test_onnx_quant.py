@@ -122,7 +122,7 @@ def test_every_recipe_gives_an_accurate_file_that_a_default_session_runs(
     floor = {"fp16": 55.0, "int8": 28.0, "w8a16": 35.0}[precision]  # random weights, white noise: measured minus 5 dB
     recipes = candidates(net, precision)
     calibration = calibrate(net, _samples(8))
-    assert len({recipe.name for recipe in recipes}) == len(recipes) >= 2
+    assert len({recipe.name for recipe in recipes}) == len(recipes) >= (1 if precision is Precision.FP16 else 2)
     for recipe in recipes:
         quantise(net, recipe, [], tmp_path / recipe.name, calibration=calibration)
         worst = min(item.sqnr_db for item in _parity(net, tmp_path / recipe.name).values())
