@@ -167,8 +167,8 @@ def _release(version: str) -> tuple[int, ...]:
 def _torch_build(spec: str) -> list[Check]:
     """Return what build of torch is there; on Linux the plain one brings gigabytes of CUDA."""
     hint = (
-        f"to save gigabytes where there is no GPU: pip install --index-url CPU_INDEX 'torch{spec}' first, then "
-        "the export extra; see pytorch's own install page for CPU_INDEX"
+        f"to save gigabytes where there is no GPU: install the CPU build of torch{spec} first, with the pip line of "
+        "pytorch's own install page, then the export extra"
     )
     try:
         version = importlib.metadata.version("torch")
