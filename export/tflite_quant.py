@@ -16,6 +16,7 @@ import copy
 import dataclasses
 import hashlib
 import io
+import math
 import re
 import warnings
 from collections import OrderedDict
@@ -28,11 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import ConversionError
+from .onnx_sensitivity import Part
 from .tflite_equalise import can_equalise, equalise
 from .tflite_file import SIGNATURE, name_tensors
 from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
 from .tflite_islands import merge_float_islands
 from .tflite_rounding import round_kernels_to_half, round_kernels_to_int8, smallest_layers
+from .tflite_sensitivity import least_noise, measure_noise, parts, within_budget
 
 __all__ = ["TfliteRecipe", "candidates", "quantise"]
 
@@ -49,6 +52,8 @@ CARRIERS = (
 PLACES = ("FLOOR", "GATHER", "GATHER_ND", "CAST")
 FILTERS = (*SPATIAL, "LEAKY_RELU", "CONCATENATION", "MAX_POOL_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED")
 MAX_STEMS = 4
+BUDGETS_DB = (21.5, 22.5, 24.0)  # the INT8 limit of 20 dB with the margin of the search, 1.9, and above
+NOISE_SAMPLES = 2
 THREADS = 2
 
 
@@ -62,6 +67,8 @@ class TfliteRecipe:
         ops: operators that are quantised; empty means all that the quantiser supports.
         keep_float: names of tensors whose operators stay float, whatever `ops` says.
         equalised: channels are brought to like ranges first; see `tflite_equalise`.
+        budget_db: SQNR that all quantised parts together may leave by `tflite_sensitivity`, dB; all else stays float.
+            0: as much as `MAC_FLOOR` leaves. None: no measurement; `ops` and `keep_float` decide.
     """
 
     name: str
@@ -69,6 +76,7 @@ class TfliteRecipe:
     ops: tuple[str, ...] = ()
     keep_float: tuple[str, ...] = ()
     equalised: bool = False
+    budget_db: float | None = None
 
 
 def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
@@ -102,6 +110,9 @@ def candidates(source: Path, precision: str) -> list[TfliteRecipe]:
     else:
         raise ConversionError("precision is not known", got=precision)
     fit = [recipe for recipe in _distinct(recipes, graph) if graph.share(recipe) >= MAC_FLOOR]
+    if precision == "int8" and {"GATHER", "GATHER_ND"} & set(graph.kinds):
+        # Learned sampling leaves so little to quantise that coarse rules fail, and a search for parts pays.
+        fit += _within_budgets(graph)
     if not fit:
         raise ConversionError(f"`{source.name}` cannot have half of its multiply-adds in {precision}")
     return fit
@@ -260,6 +271,15 @@ def _static(graph: _Graph, kind: str) -> list[TfliteRecipe]:
     return recipes
 
 
+def _within_budgets(graph: _Graph) -> list[TfliteRecipe]:
+    """Return recipes that measure which parts bear 8 bits."""
+    words = [("static-least-noise", 0.0), *((f"static-within-{db:g}db", db) for db in BUDGETS_DB)]
+    return [
+        TfliteRecipe(name=name, kind="int8", ops=WEIGHTED, equalised=graph.equalisable, budget_db=db)
+        for name, db in words
+    ]
+
+
 def _distinct(recipes: Sequence[TfliteRecipe], graph: _Graph) -> list[TfliteRecipe]:
     """Drop recipes that quantise the same operators as an earlier one."""
     from ai_edge_quantizer import qtyping
@@ -278,21 +298,52 @@ def _union(*parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _quantised(data: bytes, recipe: TfliteRecipe, samples: Sequence[Float32]) -> bytes:
-    from ai_edge_quantizer import quantizer
-
     if (recipe.equalised or recipe.kind in ("int8", "w8a16")) and not len(samples):
         raise ConversionError(f"recipe `{recipe.name}` needs calibration samples", got=0)
     if recipe.equalised:
         data = _remembered(data, samples, "equalised", lambda: equalise(data, samples))
-    exact = data
+    needed = recipe.kind in ("int8", "w8a16")
+    ranges = _remembered(data, samples, "ranges", lambda: _measure(data, samples)) if needed else None
+    if recipe.budget_db is not None and ranges is not None:
+        recipe = _chosen_by_noise(data, recipe, samples, ranges)
+    return _applied(data, recipe, ranges)
+
+
+def _chosen_by_noise(data: bytes, recipe: TfliteRecipe, samples: Sequence[Float32], ranges: Ranges) -> TfliteRecipe:
+    """Return a recipe with a budget as one that says what stays float."""
+    graph = _Graph(data)
+    macs = {name: count for name, (op, count) in graph.macs.items() if op in recipe.ops}
+
+    def only(names: Iterable[str]) -> TfliteRecipe:
+        chosen = set(names)
+        return dataclasses.replace(recipe, keep_float=tuple(name for name in graph.names if name not in chosen))
+
+    def measure() -> dict[Part, float]:
+        step = max(len(samples) // NOISE_SAMPLES, 1)
+        wanted, some = parts(op_table(data), macs), samples[::step][:NOISE_SAMPLES]
+        return measure_noise(data, wanted, some, lambda part: _applied(data, only(part), ranges))
+
+    noise = _remembered(data, samples, "noise", measure)
+    floor = math.ceil(MAC_FLOOR * sum(count for _, count in graph.macs.values()))
+    if recipe.budget_db == 0:
+        return only(least_noise(noise, macs, floor))
+    names = within_budget(noise, macs, recipe.budget_db or 0.0)
+    if sum(macs[name] for name in names) < floor:
+        raise ConversionError(f"recipe `{recipe.name}` leaves less than half of the multiply-adds in INT8")
+    return only(names)
+
+
+def _applied(data: bytes, recipe: TfliteRecipe, ranges: Ranges | None) -> bytes:
+    """Return the quantised file of one whose channels and ranges are settled."""
+    from ai_edge_quantizer import quantizer
+
     if recipe.kind == "fp16":
         data = round_kernels_to_half(data, recipe.keep_float)
     else:
         data = round_kernels_to_int8(data, recipe.ops, recipe.keep_float)
     tool = quantizer.Quantizer(data)
     _load(tool, recipe)
-    ranges = _remembered(exact, samples, "ranges", lambda: _measure(exact, samples)) if tool.need_calibration else None
-    made = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    made = tool.quantize(copy.deepcopy(ranges), enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)
 
 

@@ -148,3 +148,13 @@ def test_equalising_changes_no_bit_and_mends_lopsided_channels(
     plain = run_tflite(_made(source, "int8", tmp_path, "static-all"), x)
     mended = run_tflite(_made(source, "int8", tmp_path, "static-all-equalised"), x)
     assert _sqnr(wanted["zeta"], mended["zeta"]) > _sqnr(wanted["zeta"], plain["zeta"]) + 6
+
+
+def test_least_noise_reaches_the_floor_and_drops_what_a_later_part_made_needless() -> None:
+    from edge.export.tflite_sensitivity import least_noise
+
+    noise = {("small",): 0.001, ("deep", "wide"): 0.2, ("loud",): 0.9}
+    macs = {"small": 1, "deep": 10, "wide": 90, "loud": 50}
+
+    assert least_noise(noise, macs, 100) == ["deep", "wide"]
+    assert least_noise(noise, macs, 151) == ["small", "deep", "wide", "loud"]
