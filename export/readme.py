@@ -1,8 +1,9 @@
 """Write the tables of README from manifests, so that nobody types a figure.
 
     python -m edge.export.readme README.md edge-out
+    python -m edge.export.readme README.md time.json --section time
 
-replaces what stands between `<!-- table: variants -->` and `<!-- end -->`.
+replaces what stands between `<!-- table: variants -->`, or the section named, and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 
 from .table import columns, legend, rows
 
-__all__ = ["markdown", "replace_section"]
+__all__ = ["markdown", "replace_section", "timing"]
 
 
 def markdown(manifests: Sequence[Mapping[str, Any]]) -> str:
@@ -39,13 +40,38 @@ def replace_section(text: str, name: str, body: str) -> str:
     return pattern.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text, count=1)
 
 
+def timing(figures: Mapping[str, Any]) -> str:
+    """Return the figures of `python -m edge.bench.export_time` as Markdown."""
+    by_hand = ", ".join(f"{name} {seconds:g}" for name, seconds in figures["onnx2tf_by_hand_s"].items())
+    ours = "`edge export --target tflite`: five students, three precisions, both routes, search, parity; empty cache"
+    theirs = f"onnx2tf by hand on the same ONNX files, one by one: float files only, nothing checked ({by_hand})"
+    stages = figures["edge_stages"].partition("(")[2].rstrip(")")
+    return "\n".join(
+        [
+            "| what | s |",
+            "| --- | --- |",
+            f"| {ours} | {figures['edge_s']:g} |",
+            f"| of that: {stages} | |",
+            f"| the same command again | {figures['edge_again_s']:g} |",
+            f"| {theirs} | {figures['onnx2tf_by_hand_total_s']:g} |",
+            "",
+            f"Ratio {figures['ratio']:g}, measured in one run on {figures['machine']}.",
+        ]
+    )
+
+
 @click.command()
 @click.argument("readme", type=click.Path(path_type=Path, exists=True))
-@click.argument("bundles", type=click.Path(path_type=Path, exists=True))
-def main(readme: Path, bundles: Path) -> None:
-    """Write the table of all bundles in a folder into README."""
-    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(bundles.glob("*/manifest.json"))]
-    text = replace_section(readme.read_text(encoding="utf-8"), "variants", markdown(manifests))
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option("--section", default="variants", show_default=True, help="Which marked section is replaced.")
+def main(readme: Path, source: Path, section: str) -> None:
+    """Write a section of README: from a folder of bundles, or from the JSON of `edge.bench.export_time`."""
+    if source.is_dir():
+        manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(source.glob("*/manifest.json"))]
+        body = markdown(manifests)
+    else:
+        body = timing(json.loads(source.read_text(encoding="utf-8")))
+    text = replace_section(readme.read_text(encoding="utf-8"), section, body)
     readme.write_text(text, encoding="utf-8")
 
 
