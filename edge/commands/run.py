@@ -83,6 +83,8 @@ def command(
 
         guard(artifact, card, engine=engine)
     loaded = Pipeline.load(artifact, engine=engine, threads=threads, threshold=threshold, card=card, verbose=verbose)
+    if card.provenance.get("weights", "").startswith("random"):
+        click.echo(f"note: weights of {card.model} are {card.provenance['weights']}", err=True)
     refused = 0
     with loaded as pipeline:
         for file in files:

@@ -72,6 +72,16 @@ def test_json_lines_come_in_order_with_results_and_times(
     assert all(set(line["times"]) == {"pre_ms", "infer_ms", "decode_ms"} for line in lines)
 
 
+def test_random_weights_are_said_on_stderr(
+    write_onnx: Write, tiny_card: Cards, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_onnx(card=tiny_card(provenance={"weights": "random (seed 0)"}))
+
+    code, _, err = run(capsys, path, pictures / "a.png")
+
+    assert (code, err) == (0, "note: weights of tiny are random (seed 0)\n")
+
+
 def test_without_json_there_is_a_line_for_each_input(
     write_onnx: Write, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
