@@ -167,7 +167,7 @@ def check_precision(facts: OnnxFacts, precision: Precision, *, min_mac_share: fl
         raise PrecisionError("the file keeps weights in another file", expected="all weights inside")
     floats = {word: facts.elements.get(word, 0) for word in ("float32", "float16", "float64", "bfloat16")}
     if precision is Precision.FP32:
-        if floats["float32"] == 0 or sum(facts.elements.values()) - floats["float32"] - _integers(facts) > 0:
+        if sum(facts.elements.values()) > floats["float32"] + _integers(facts):
             raise PrecisionError("not an fp32 file", expected="float32 weights only", got=dict(facts.elements))
         if facts.mac_share and facts.mac_share.get("float", 0.0) < 1.0:
             raise PrecisionError("not an fp32 file", expected="float arithmetic", got=_shares(facts))
