@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
-from .store import fsync_folder, sha256_file, write_durably
+from .store import fsync, sha256_file, write_durably
 
 __all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest"]
 
@@ -83,16 +83,15 @@ def commit(run: Path, final: Path, manifest: dict[str, Any]) -> None:
     files = sorted(path for path in run.iterdir() if path.is_file())
     manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
     for path in files:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+        fsync(path)
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
     write_durably(run / MANIFEST, text.encode())
-    fsync_folder(run)
+    fsync(run)
     if final.exists():
         _exchange(run, final)
     else:
         os.rename(run, final)
-    fsync_folder(final.parent)
+    fsync(final.parent)
 
 
 def read_manifest(bundle: Path) -> dict[str, Any] | None:

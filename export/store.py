@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Store", "content_key", "fsync_folder", "sha256_file", "write_durably"]
+__all__ = ["Store", "content_key", "fsync", "sha256_file", "write_durably"]
 
 _PART = ".part-"
 
@@ -80,14 +80,14 @@ class Store:
             facts = self._built(build, folder)
             files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
             for name in files:
-                _fsync(folder / name)
+                fsync(folder / name)
             meta = {"files": files, "facts": facts}
             write_durably(folder / "meta.json", json.dumps(meta, indent=1, sort_keys=True, allow_nan=False).encode())
             final = parent / key
             if final.exists():  # another process was first; both made the same
                 return self.find(key) or self._replace(folder, final, facts)
             os.rename(folder, final)
-            fsync_folder(parent)
+            fsync(parent)
         return final, facts
 
     def _built(self, build: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
@@ -113,12 +113,8 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make the names inside a folder durable."""
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file's bytes, or the names inside a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -12,6 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..runtime.card import Card, Precision, Target
 from ..runtime.errors import ConversionError
 from ..runtime.trust import cache_folder
@@ -103,6 +106,10 @@ class _Job:
         with self.clock("samples"):
             request, card = self.request, self._bare_card()
             return load_samples(request.calibration, card, seed=request.seed, min_samples=request.min_samples)
+
+    @cached_property
+    def _splits(self) -> dict[str, Sequence[NDArray[np.float32]]]:
+        return trace.splits(self.samples)
 
     def _bare_card(self) -> Card:
         """Return the card before the trace, which needs samples itself."""
@@ -297,7 +304,7 @@ class _Job:
         return content_key("route-file", {"base": self.key, "route": route})
 
     def _parity(self, path: Path, card: Card, split: str) -> dict[str, Any]:
-        inputs = trace.splits(self.samples)[split]
+        inputs = self._splits[split]
         return compare(trace.read_answers(self.traced[0], split), evaluate.run_artifact(path, card, self.card, inputs))
 
     def _latencies(self, files: Sequence[tuple[Path, Card]]) -> list[float]:
