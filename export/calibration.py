@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.audio import read_audio
+from ..runtime.audio_input import prepare_audio
 from ..runtime.card import AudioSpec, Card, InputSpec
 from ..runtime.errors import InputError
 from ..runtime.image import read_image
-from ..runtime.preprocess import prepare, prepare_audio
+from ..runtime.preprocess import prepare
 from .store import sha256_file
 from .synthetic import synthetic_clips, synthetic_images
 

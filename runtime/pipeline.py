@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import read_audio
+from .audio_input import prepare_audio
 from .card import Card
 from .decode import decode, get_decoder
 from .embedded import read_card
@@ -21,7 +22,7 @@ from .engines import Engine, open_engine
 from .errors import InputError, ShapeError
 from .geometry import Geometry
 from .image import as_rgb, read_image
-from .preprocess import prepare, prepare_audio
+from .preprocess import prepare
 from .results import Result
 
 __all__ = ["Pipeline", "Source", "TimedResult"]

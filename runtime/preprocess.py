@@ -1,4 +1,4 @@
-"""From a picture or a sound to the tensor that a card's input contract asks for."""
+"""From a picture to the tensor that a card's input contract asks for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio import resample
 from .card import InputSpec, ResizeSpec
 from .errors import CardError, InputError, ShapeError
 from .geometry import Geometry
-from .mel import log_mel, normalise_mel
 from .resize import resize
 
-__all__ = ["fit", "prepare", "prepare_audio"]
+__all__ = ["fit", "prepare", "refuse_overflow"]
 
 Float32 = NDArray[np.float32]
 
 LUMA_RGB = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601-7, section 2.5.1
 LARGEST_VALUE, TINY_STD = 1e37, 1e-37  # well inside float32, so that sums and quotients stay finite and normal
-MAX_Z = 2.0**14  # no z-score exceeds the root of the number of cells, of which a tensor has at most 2**28
-RESAMPLE_MARGIN_S = 0.05  # kept beyond the used length, so that the resampling filter sees what follows
 
 
 def prepare(source: NDArray[np.uint8], spec: InputSpec) -> tuple[Float32, Geometry]:
@@ -82,36 +78,6 @@ def fit(original_hw: tuple[int, int], input_hw: tuple[int, int], rule: ResizeSpe
     return height, width
 
 
-def prepare_audio(samples: Float32, rate: int, spec: InputSpec) -> Float32:
-    """Return the input tensor of a clip: its first `spec.audio.seconds`, as a mel spectrogram in every channel.
-
-    Args:
-        samples: (n,) float32 mono, n >= 1, finite.
-        rate: Hz.
-        spec: an input of kind "audio".
-
-    Returns:
-        Tensor of `spec.shape`, float32, C-contiguous and finite.
-
-    Raises:
-        InputError: `spec` is not of kind "audio", or the samples are empty or not finite.
-        CardError: the audio settings contradict each other.
-    """
-    if spec.kind != "audio" or spec.audio is None:
-        raise InputError("this input takes no sound", expected="kind `audio`", got=f"kind `{spec.kind}`")
-    audio = spec.audio
-    _refuse_overflow(spec, (MAX_Z,))
-    head = samples[: math.ceil((audio.seconds + RESAMPLE_MARGIN_S) * rate)]
-    clip = resample(head, rate, audio.sample_rate)
-    values = normalise_mel(log_mel(clip, audio), spec.hw, audio.normalise)
-    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-    if spec.layout == "NCHW":
-        tensor = (values[None] - mean[:, None, None]) / std[:, None, None]
-    else:
-        tensor = (values[:, :, None] - mean) / std
-    return np.ascontiguousarray(tensor[None], np.float32)
-
-
 def _normalised(pixels: NDArray[np.uint8], spec: InputSpec) -> Float32:
     """Return (pixel - mean) / std on a canvas that is filled outside the picture."""
     channels, fill = spec.channels, spec.resize.fill
@@ -119,7 +85,7 @@ def _normalised(pixels: NDArray[np.uint8], spec: InputSpec) -> Float32:
         raise CardError(f"an input of colour {spec.colour} needs 3 channels", got=channels)
     if len(fill) != channels and len(set(fill)) != 1:
         raise CardError("resize.fill needs one value a channel, or equal ones", got=fill)
-    _refuse_overflow(spec, (0.0, 255.0, *fill))
+    refuse_overflow(spec, (0.0, 255.0, *fill))
     grey = _luma(pixels) if spec.colour == "GRAY" else None
     planes = np.empty((channels, *spec.hw), np.float32)
     height, width = pixels.shape[:2]
@@ -136,7 +102,7 @@ def _normalised(pixels: NDArray[np.uint8], spec: InputSpec) -> Float32:
     return planes[None] if spec.layout == "NCHW" else np.ascontiguousarray(planes.transpose(1, 2, 0))[None]
 
 
-def _refuse_overflow(spec: InputSpec, values: tuple[float, ...]) -> None:
+def refuse_overflow(spec: InputSpec, values: tuple[float, ...]) -> None:
     """Refuse a card whose mean and std would carry one of the values out of float32."""
     for mean, std in zip(spec.mean, spec.std, strict=True):
         if std < TINY_STD or max(abs(mean), *(abs(value) for value in values)) / std > LARGEST_VALUE:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.lib.npyio import NpzFile
 
+from edge.runtime.audio_input import prepare_audio
 from edge.runtime.card import AudioSpec, InputSpec
 from edge.runtime.errors import CardError, InputError
 from edge.runtime.mel import log_mel, mel_filterbank, mel_power, normalise_mel
-from edge.runtime.preprocess import prepare_audio
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden" / "emotion" / "preproc_synthetic.npz"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
