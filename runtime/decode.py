@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -25,9 +26,11 @@ from .results import Result, summarise
 
 __all__ = [
     "GROUP",
+    "Bound",
     "Decoder",
     "NoParams",
     "Query",
+    "bind",
     "check_decoder",
     "decode",
     "decoder_names",
@@ -93,12 +96,41 @@ def decode(
         ShapeError: an output has another shape than the card says, or does not suit the decoder.
         InputError: an output is missing or not numeric.
     """
+    return bind(card)(outputs, geometry, threshold)
+
+
+def bind(card: Card) -> Bound:
+    """Return the card's decoder with its constants read and checked, for many pictures.
+
+    Raises:
+        CardError: the decoder or one of its constants is not known, or a constant is out of range.
+    """
     decoder = get_decoder(card.decoder.name)
-    params: Any = build(decoder.params, card.decoder.params, "card.decoder.params")
-    checked = {spec.name: _checked(spec, outputs) for spec in card.outputs}
-    if geometry is not None and card.input.kind == "image" and geometry.input_hw != card.input.hw:
-        raise ShapeError("geometry is of another input size", expected=card.input.hw, got=geometry.input_hw)
-    return decoder.run(Query(card=card, outputs=checked, params=params, geometry=geometry, threshold=threshold))
+    return Bound(card, decoder, build(decoder.params, card.decoder.params, "card.decoder.params"))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A decoder that is ready for one card's outputs; it keeps nothing between calls, so that threads may share it."""
+
+    card: Card
+    decoder: Decoder
+    params: Any
+
+    def __call__(
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        geometry: Geometry | None = None,
+        threshold: float | None = None,
+    ) -> Result:
+        """Return what the decoder makes of a network's outputs; see `decode`."""
+        card = self.card
+        checked = {spec.name: _checked(spec, outputs) for spec in card.outputs}
+        if geometry is not None and card.input.kind == "image" and geometry.input_hw != card.input.hw:
+            raise ShapeError("geometry is of another input size", expected=card.input.hw, got=geometry.input_hw)
+        return self.decoder.run(
+            Query(card=card, outputs=checked, params=self.params, geometry=geometry, threshold=threshold)
+        )
 
 
 def register(name: str, decoder: Decoder) -> None:
@@ -220,12 +252,15 @@ def _run_people(query: Query) -> Result:
         raise ShapeError(
             f"maps do not fit the input at stride {params.stride}", expected=query.card.input.hw, got=cells
         )
-    nonfinite = _nonfinite(heatmaps[:-1], pafs)
-    if nonfinite:
-        # Zero is "no joint, no limb"; anything else would spread through the enlargement or win a maximum.
-        heatmaps, pafs = (np.where(np.isfinite(maps), maps, np.float32(0)) for maps in (heatmaps, pafs))
-    # Products along limbs must stay inside float32; trained maps are within -2..2.
-    heatmaps, pafs = (np.clip(maps, -MAX_MAP, MAX_MAP) for maps in (heatmaps, pafs))
+    nonfinite = 0
+    # One pass tells that every value is tame, which is the rule; only then is nothing to be counted or clipped.
+    if not max(_energy(heatmaps), _energy(pafs)) <= MAX_MAP**2:
+        nonfinite = _nonfinite(heatmaps[:-1], pafs)
+        # Zero is "no joint, no limb"; anything else would spread through the interpolation or win a maximum. Products
+        # along limbs must stay inside float32; trained maps are within -2..2.
+        heatmaps, pafs = (
+            np.clip(np.where(np.isfinite(maps), maps, np.float32(0)), -MAX_MAP, MAX_MAP) for maps in (heatmaps, pafs)
+        )
     people, truncated = decode_people(heatmaps, pafs, params, query.geometry)
     return Result(
         kind="people",
@@ -268,7 +303,14 @@ def _run_raw(query: Query) -> Result:
 
 
 def _nonfinite(*arrays: Float32) -> int:
-    return sum(int(array.size - np.isfinite(array).sum()) for array in arrays)
+    return sum(int(array.size - np.isfinite(array).sum()) for array in arrays if not math.isfinite(_energy(array)))
+
+
+def _energy(array: Float32) -> float:
+    """Return the sum of squares: NaN or infinite if a value is, or if one is beyond 1e19; several times cheaper."""
+    flat = array.ravel()
+    with np.errstate(all="ignore"):
+        return float(np.dot(flat, flat))
 
 
 def _picture_hw(query: Query) -> tuple[int, int]:
