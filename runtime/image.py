@@ -29,13 +29,16 @@ MAX_PIXELS = 64_000_000  # 192 MB as RGB; larger pictures are refused before a p
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 ORIENTATION_TAG = 0x0112  # EXIF's `Orientation`
 WHITE = (255, 255, 255)
+BLOCK_PIXELS = 1 << 16  # laid over white at a time, so that they stay in the cache
 
 
 def read_image(source: str | Path | bytes) -> UInt8:
     """Return the picture of a file, upright, as RGB.
 
     Alpha is composited over white, 16-bit grey is scaled (not clipped) to 0..255, an EXIF orientation is applied, and
-    of an animation or a multi-page file the first frame is read.
+    of an animation or a multi-page file the first frame is read. Of 16-bit colour Pillow keeps the high byte of each
+    value, which is at most one level below the scaled one. A JPEG is decoded at its full size: the decoder's own
+    reduction ("draft") would be faster, and other pixels than those that a resize of the picture gives.
 
     Args:
         source: a path, or the bytes of a file.
@@ -91,13 +94,33 @@ def as_rgb(array: NDArray[Any], colour: str = "RGB") -> UInt8:
     pixels = _to_uint8(array)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] == 3 and colour == "RGB":
+        return np.ascontiguousarray(pixels)
+    # A plane at a time: to NumPy, rows of three are many short loops.
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    order = (0, 0, 0) if pixels.shape[2] == 1 else (2, 1, 0) if colour == "BGR" else (0, 1, 2)
+    for channel, source in enumerate(order):
+        rgb[:, :, channel] = pixels[:, :, source]
     if pixels.shape[2] == 4:
-        alpha = pixels[:, :, 3:].astype(np.uint16)
-        over_white = pixels[:, :, :3] * alpha + 255 * (255 - alpha)  # at most 255 * 255: fits 16 bits
-        pixels = ((over_white + np.uint16(127)) // 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels[:, :, ::-1] if colour == "BGR" else pixels)
+        _lay_over_white(rgb, pixels[:, :, 3])
+    return rgb
+
+
+def _lay_over_white(rgb: UInt8, alpha: UInt8) -> None:
+    """Replace colours by (colour * alpha + 255 * (255 - alpha)) / 255, rounded, which never leaves 16 bits."""
+    step = max(1, BLOCK_PIXELS // alpha.shape[1])
+    for start in range(0, len(alpha), step):
+        rows = slice(start, start + step)
+        share = alpha[rows].astype(np.uint16)
+        white = (255 - share) * np.uint16(255)
+        for channel in range(3):
+            value = rgb[rows, :, channel].astype(np.uint16)
+            value *= share
+            value += white
+            value += np.uint16(128)  # v / 255, rounded, is (v + 128 + (v + 128 >> 8)) >> 8 for all v up to 255 * 255
+            value += value >> np.uint16(8)
+            value >>= np.uint16(8)
+            rgb[rows, :, channel] = value
 
 
 def _to_uint8(array: NDArray[Any]) -> UInt8:
@@ -106,7 +129,11 @@ def _to_uint8(array: NDArray[Any]) -> UInt8:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16:
-        return ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        wide = array.astype(np.uint32)
+        wide *= np.uint32(255)
+        wide += np.uint32(32895)  # (v * 255 + 32895) >> 16 is v / 257, rounded, for all 16-bit v: no division
+        wide >>= np.uint32(16)
+        return wide.astype(np.uint8)
     if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())  # NaN spreads to both
         if not (low >= 0.0 and high <= 1.0):

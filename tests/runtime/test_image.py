@@ -93,6 +93,21 @@ def test_cmyk_is_mixed_from_its_inks() -> None:
     _assert_shows(_file(Image.frombytes("CMYK", (31, 24), inks.tobytes()), "TIFF"), expected)
 
 
+def test_a_cmyk_jpeg_of_adobe_kind_is_not_read_as_its_negative() -> None:
+    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # magenta and yellow: red
+    _assert_shows(_file(inks, "JPEG", quality=100), np.full((16, 16, 3), (255, 0, 0)), levels=3)
+
+
+def test_of_sixteen_bit_colour_the_high_byte_is_shown_at_most_one_level_below_the_scaled_value() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    colour = np.dstack([values, values[::-1], values.T])
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in colour)
+    data = _png(256, 256, 16, lines)
+
+    _assert_shows(data, colour >> 8, levels=0)
+    _assert_shows(data, colour / 257.0)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bit_grey_is_scaled_and_not_clipped(kind: str) -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -169,20 +184,20 @@ def test_a_path_reads_like_its_bytes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(str(path)), RGB)
 
 
-def _claiming(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds a few bytes."""
+def _png(width: int, height: int, bits: int, lines: bytes) -> bytes:
+    """A colour PNG of any size and depth, whatever its lines hold."""
 
     def chunk(label: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + label + body + struct.pack(">I", zlib.crc32(label + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("hw", [(12000, 12000), (16000, 16000), (60000, 60000), (1, MAX_PIXELS + 1)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(hw: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match="too many pixels"):
-        read_image(_claiming(hw[1], hw[0]))
+        read_image(_png(hw[1], hw[0], 8, b"\0"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -240,6 +255,21 @@ def test_frames_of_other_dtypes_are_scaled_to_bytes() -> None:
     np.testing.assert_array_equal(as_rgb(RGB / 255.0), RGB)
     np.testing.assert_array_equal(as_rgb((RGB / 255.0).astype(np.float32)), RGB)
     np.testing.assert_array_equal(as_rgb(GREY > 9)[:, :, 1], (GREY > 9) * 255)
+
+
+def test_sixteen_bits_and_alpha_are_rounded_to_the_nearest_level_for_every_value() -> None:
+    wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(as_rgb(wide)[:, :, 0], np.rint(wide / 257.0))
+    colour, alpha = (wide >> 8).astype(np.uint8), (wide & 255).astype(np.uint8)
+    layered = as_rgb(np.dstack([colour, colour, colour, alpha]))
+    np.testing.assert_array_equal(layered[:, :, 1], np.rint((colour * (alpha / 255.0)) + 255.0 * (1.0 - alpha / 255.0)))
+
+
+def test_a_frame_that_is_right_already_is_not_copied() -> None:
+    assert as_rgb(RGB) is RGB
+    assert not np.shares_memory(as_rgb(RGB, "BGR"), RGB)
+    tall = np.random.default_rng(2).integers(0, 256, (700, 200, 4), dtype=np.uint8)  # several blocks of rows
+    assert np.abs(as_rgb(tall) - _over_white(tall[:, :, :3], tall[:, :, 3])).max() <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, np.nan, np.inf])

@@ -1,11 +1,14 @@
 """Pictures become tensors: geometry by hand, colour order, padding that is exactly zero, and no NaN ever."""
 
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edge.runtime.card import InputSpec, ResizeSpec
 from edge.runtime.errors import CardError, InputError, ShapeError
-from edge.runtime.preprocess import fit, prepare
+from edge.runtime.preprocess import MAX_KEPT, Preparer, fit, prepare
 
 FACE = InputSpec(shape=(1, 3, 640, 640), mean=(104.0, 117.0, 123.0), resize=ResizeSpec(fill=(104.0, 117.0, 123.0)))
 POSE = InputSpec(
@@ -113,6 +116,22 @@ def test_the_pose_contract_follows_opencv_on_bytes() -> None:
     np.testing.assert_allclose(tensor[0].transpose(1, 2, 0), (expected - 128) / 128, atol=1 / 128 + 1e-6)
 
 
+@pytest.mark.parametrize("hw", [(720, 1280), (1080, 1920), (600, 800), (480, 640)])
+def test_the_face_contract_equals_opencv_and_a_subtraction_in_both_layouts(hw: tuple[int, int]) -> None:
+    cv2 = pytest.importorskip("cv2")
+    picture = _picture(*hw)
+    height, width = fit(hw, FACE.hw, FACE.resize)
+    expected = np.zeros((640, 640, 3), np.float32)
+    resized = cv2.resize(picture[:, :, ::-1].copy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    expected[:height, :width] = resized.astype(np.float32) - np.array(FACE.mean, np.float32)
+
+    nchw, _ = prepare(picture, FACE)
+    nhwc, _ = prepare(picture, replace(FACE, shape=(1, 640, 640, 3), layout="NHWC"))
+
+    np.testing.assert_array_equal(nchw[0].transpose(1, 2, 0), expected)
+    np.testing.assert_array_equal(nhwc[0], expected)
+
+
 def test_nhwc_rgb_mean_and_std_are_obeyed() -> None:
     spec = InputSpec(
         shape=(1, 4, 6, 3),
@@ -183,6 +202,7 @@ def test_wrong_arrays_are_refused() -> None:
     "spec",
     [
         InputSpec(shape=(1, 1, 8, 8), colour="RGB", mean=(0.0,), std=(1.0,)),
+        InputSpec(shape=(2, 3, 8, 8)),
         InputSpec(shape=(1, 3, 8, 8), resize=ResizeSpec(fill=(0.0, 1.0))),
         InputSpec(shape=(1, 3, 8, 8), std=(1e-45, 1.0, 1.0)),
         InputSpec(shape=(1, 3, 8, 8), mean=(1e300, 0.0, 0.0)),
@@ -192,3 +212,60 @@ def test_wrong_arrays_are_refused() -> None:
 def test_cards_that_contradict_themselves_are_refused(spec: InputSpec) -> None:
     with pytest.raises(CardError):
         prepare(_picture(4, 4), spec)
+    with pytest.raises(CardError):
+        Preparer(spec)
+
+
+def test_one_channel_takes_a_fill_that_is_written_out_for_three() -> None:
+    spec = InputSpec(
+        shape=(1, 1, 4, 8), colour="GRAY", mean=(0.0,), std=(2.0,), resize=ResizeSpec(fill=(6.0, 6.0, 6.0))
+    )
+    tensor, _ = prepare(np.full((4, 4, 3), 10, np.uint8), spec)
+    assert tensor[0, 0, 2].tolist() == [5.0] * 4 + [3.0] * 4
+
+
+def test_prepare_gives_a_tensor_of_its_own_each_time() -> None:
+    picture = _picture(64, 64)
+    first, second = prepare(picture, FACE)[0], prepare(picture, FACE)[0]
+    assert not np.shares_memory(first, second)
+
+
+def test_a_released_tensor_is_used_for_the_next_picture_of_its_size_and_no_other() -> None:
+    preparer = Preparer(FACE)
+    tensor, _ = preparer(_picture(72, 128))
+    preparer.release(tensor)
+
+    other, _ = preparer(_picture(96, 128))
+    again, _ = preparer(_picture(36, 64, seed=1))  # takes up as much of the input
+    fresh, _ = preparer(_picture(72, 128))
+
+    assert again is tensor
+    assert not np.shares_memory(other, tensor)
+    assert not np.shares_memory(fresh, tensor)
+
+
+def test_what_is_not_on_loan_is_refused() -> None:
+    preparer = Preparer(FACE)
+    tensor, _ = preparer(_picture(8, 8))
+    preparer.release(tensor)
+    for wrong in (tensor, tensor[:], prepare(_picture(8, 8), FACE)[0], Preparer(FACE)(_picture(8, 8))[0]):
+        with pytest.raises(InputError, match="not on loan"):
+            preparer.release(wrong)
+
+
+def test_few_released_tensors_are_kept_and_dropped_ones_are_forgotten() -> None:
+    preparer = Preparer(replace(FACE, shape=(1, 3, 32, 32)))
+    tensors = [preparer(_picture(8, 8))[0] for _ in range(MAX_KEPT + 3)]
+    watched = [weakref.ref(tensor) for tensor in tensors]
+    preparer.release(tensors[-1])
+    preparer.release(tensors[-2])
+    del tensors
+    assert sum(tensor() is not None for tensor in watched) == 2
+    preparer(_picture(8, 8))
+    assert len(preparer._lent) == 1
+
+    tensors = [preparer(_picture(8, 8))[0] for _ in range(MAX_KEPT + 3)]
+    watched = [weakref.ref(tensor) for tensor in tensors]
+    while tensors:
+        preparer.release(tensors.pop())
+    assert sum(tensor() is not None for tensor in watched) == MAX_KEPT
