@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.runtime.audio import read_audio, resample
+from edge.runtime import audio
+from edge.runtime.audio import AudioReader, read_audio, resample
 from edge.runtime.errors import InputError, MediaError, MissingExtraError, one_line
 
 RATE = 8000
@@ -209,6 +210,59 @@ def test_flac_without_soundfile_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.hint == 'pip install "edge-vision[audio]"'
 
 
+def test_a_file_read_in_pieces_is_the_file_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = np.column_stack([TONE, -0.5 * TONE]).astype("<f4")
+    data = _wav(both.tobytes(), tag=3, bits=32, channels=2)
+    whole, _ = read_audio(data)
+    monkeypatch.setattr(audio, "BLOCK_BYTES", 100)
+
+    with AudioReader(data) as reader:
+        pieces = [reader.read(count) for count in (1, 0, 7, 300, 10_000, 5)]
+
+    assert (reader.rate, reader.frames, reader.position) == (RATE, 800, 800)
+    assert [len(piece) for piece in pieces] == [1, 0, 7, 300, 492, 0]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    path.write_bytes(_wav(_pcm(np.tile(TONE, 100), 16)))
+    with AudioReader(path) as reader:
+        reader.read(10)
+        with path.open("r+b") as stream:
+            stream.truncate(100_000)
+        with pytest.raises(MediaError, match="became shorter"):
+            reader.read(80_000)
+
+
+def test_another_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "tone.aiff"
+    soundfile.write(path, np.tile(TONE, 100), RATE)
+    with AudioReader(path) as reader:
+        reader.read(10)
+        with path.open("r+b") as stream:
+            stream.truncate(100_000)
+        with pytest.raises(MediaError, match="cut short, expected 80000 frames"):
+            reader.read(80_000)
+
+
+def test_a_cut_flac_is_refused_and_a_cut_mp3_just_ends() -> None:
+    soundfile = pytest.importorskip("soundfile")
+    noise = np.random.default_rng(4).standard_normal(40_000) * 0.1
+    stream = io.BytesIO()
+    soundfile.write(stream, noise, RATE, format="FLAC")
+    with pytest.raises(MediaError, match="cut short"):
+        read_audio(stream.getvalue()[: len(stream.getvalue()) // 2])
+
+    if "MP3" not in soundfile.available_formats():
+        pytest.skip("this libsndfile writes no MP3")
+    stream = io.BytesIO()
+    soundfile.write(stream, noise, RATE, format="MP3")
+    head = stream.getvalue()[: len(stream.getvalue()) // 2]
+    assert 10_000 < len(read_audio(head)[0]) < 30_000
+
+
 @pytest.mark.parametrize(
     ("from_rate", "to_rate"), [(44100, 22050), (48000, 22050), (8000, 22050), (16000, 44100), (1009, 997)]
 )
@@ -252,6 +306,11 @@ def test_a_constant_stays_constant_and_the_same_rate_is_a_copy() -> None:
 def test_one_sample_can_be_resampled() -> None:
     assert resample(np.ones(1, np.float32), 44100, 22050).shape == (1,)
     assert resample(np.ones(1, np.float32), 8000, 22050).shape == (3,)
+
+
+def test_rates_that_are_worlds_apart_are_refused() -> None:
+    with pytest.raises(InputError, match="too far apart"):
+        resample(np.ones(4, np.float32), 768_000, 7)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,43 @@ def test_silence_and_single_samples_give_finite_tensors(samples: np.ndarray, mod
     assert np.isfinite(tensor).all()
 
 
+def test_an_odd_window_gives_the_promised_number_of_frames() -> None:
+    spec = AudioSpec(sample_rate=8000, seconds=1.0, n_fft=255, hop=100, mels=8, fmax=4000.0)
+    assert log_mel(np.ones(8000, np.float32), spec).shape == (8, 81)
+
+
+def test_a_single_window_equals_its_power_spectrum_written_out() -> None:
+    samples = np.random.default_rng(3).standard_normal(64).astype(np.float32)
+    spec = AudioSpec(sample_rate=8000, seconds=64 / 8000, n_fft=64, hop=32, mels=4, fmin=0.0, fmax=4000.0)
+
+    power = mel_power(samples, spec)
+
+    turn = np.exp(-2j * np.pi * np.outer(np.arange(33), np.arange(64)) / 64)
+    window = np.sin(np.pi * np.arange(64) / 64) ** 2
+    expected = mel_filterbank(8000, 64, 4, 0.0, 4000.0) @ np.abs(turn @ (window * samples)) ** 2
+    np.testing.assert_allclose(power[:, 1], expected, rtol=1e-5)  # frame 1 is centred on sample 32: the whole clip
+
+
+def test_a_short_clip_is_one_that_goes_on_in_silence(signal: np.ndarray) -> None:
+    short = signal[:50_000]
+    padded = np.concatenate([short, np.zeros(len(signal) - len(short), np.float32)])
+    np.testing.assert_allclose(log_mel(short, SPEC), log_mel(padded, SPEC), atol=1e-5)
+
+
+def test_samples_are_left_as_they_were(signal: np.ndarray) -> None:
+    samples = signal * np.float32(1e6)
+    before = samples.copy()
+    prepare_audio(samples, 22050, _spec("zscore"))
+    prepare_audio(samples, 44100, _spec("zscore"))
+    np.testing.assert_array_equal(samples, before)
+
+
+def test_the_loudest_clip_that_float32_holds_can_be_resampled() -> None:
+    largest = float(np.finfo(np.float32).max)
+    square = np.where(np.arange(44100) % 200 < 100, largest, -largest).astype(np.float32)
+    assert np.isfinite(prepare_audio(square, 44100, _spec("zscore"))).all()
+
+
 def test_a_tone_lights_its_band_and_the_floor_is_80_db_below() -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(22050) / 22050).astype(np.float32)
     decibels = log_mel(tone, AudioSpec(seconds=1.0))
@@ -136,6 +173,7 @@ def test_a_tone_lights_its_band_and_the_floor_is_80_db_below() -> None:
         AudioSpec(mels=1 << 20),
         AudioSpec(hop=1, seconds=600.0),
         AudioSpec(n_fft=1),
+        AudioSpec(n_fft=1 << 16, mels=1 << 12, sample_rate=44100),
     ],
 )
 def test_settings_that_contradict_themselves_or_burst_memory_are_refused(spec: AudioSpec) -> None:
