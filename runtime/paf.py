@@ -1,15 +1,17 @@
 """The pose decoder: heatmaps and part affinity fields to people.
 
-Decoding happens on the grid of the network input: maps are enlarged by `upsample`, cropped to the part that the
-picture fills, and joints found there are mapped to the picture. The origin enlarges the cropped maps once more, to the
-size of the picture, and decodes there. That costs time with the size of the photograph (a 12-megapixel one: 700 times
-a 128 x 128 grid), and its fixed suppression radius of 6 pixels then means another distance in every picture. Here the
-radius is 6 input pixels always, and a joint of a picture s times the input is exact to s / 2 pixels.
+Three steps, each a module with its rules: joints of all parts (`peaks`), limbs between them (`limbs`), people
+(`people`). Positions are pixels of the grid that `upsample` pixels a cell make, cropped to the part that the picture
+fills, and are mapped to the picture at the end; but maps are never enlarged: only the surface around a joint is, and
+fields are read between their cells.
+
+The origin enlarges all 57 maps to that grid, the cropped maps once more to the size of the picture, and decodes there.
+That costs time with the size of the photograph (a 12-megapixel one: 700 times a 128 x 128 grid), and its fixed
+suppression radius of 6 pixels then means another distance in every picture. Here the radius is 6 input pixels always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +20,10 @@ from numpy.typing import NDArray
 from .errors import CardError, ShapeError
 from .geometry import Geometry
 from .limbs import match_limbs
-from .peaks import find_peaks
-from .people import Connection, assemble
+from .peaks import MAX_FACTOR, Peaks, find_peaks
+from .people import Entry, assemble
 from .results import Keypoint, Person
 from .skeleton import KEYPOINTS, LIMBS
-from .upsample import MAX_FACTOR, OVERSHOOT, upsample
 
 __all__ = ["HEATMAPS", "PAFS", "PafParams", "Skeletons", "decode_people", "find_skeletons"]
 
@@ -31,6 +32,7 @@ Float64 = NDArray[np.float64]
 
 HEATMAPS = len(KEYPOINTS) + 1  # with the background, which is not read
 PAFS = 2 * len(LIMBS)
+PIXEL_CENTRE = np.array((0.5, 0.5, 0.0))  # of x, y and height: coordinates are continuous, see `results`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +41,9 @@ class PafParams:
 
     Attributes:
         stride: input pixels a map cell.
-        upsample: factor by which maps are enlarged before decoding.
+        upsample: pixels of the decoding grid a cell; 1: the maps are that grid, and the reference's rules hold exactly.
         threshold: lowest peak of a joint.
-        nms_radius: grid pixels; of two closer peaks the left one stays.
+        nms_radius: grid pixels, the least distance of two joints of a part.
         paf_threshold, points, min_ratio: see `limbs.match_limbs`.
         min_keypoints, min_score: see `people.assemble`.
 
@@ -80,7 +82,7 @@ class Skeletons:
 
     Attributes:
         entries: (P, 20) float64: 18 joint ids (-1 absent), score, count.
-        keypoints: (K, 4) float64 by joint id: x, y in whole grid pixels, peak height, id.
+        keypoints: (K, 4) float64 by joint id: x, y in grid pixels (whole ones if `upsample` is 1), peak height, id.
         truncated: a cap on peaks was hit.
     """
 
@@ -103,34 +105,31 @@ def decode_people(
     Raises:
         ShapeError: a map has the wrong shape, or is too small for the geometry.
     """
-    cell = params.stride / params.upsample  # input pixels a grid pixel
+    cell = params.stride / params.upsample  # input pixels an enlarged pixel
     content = None
     scale_x = scale_y = 1.0
     if geometry is not None:
-        content = (round(geometry.content_hw[0] / cell), round(geometry.content_hw[1] / cell))
-        content = (max(content[0], 1), max(content[1], 1))
+        content = (max(round(geometry.content_hw[0] / cell), 1), max(round(geometry.content_hw[1] / cell), 1))
         scale_x, scale_y = geometry.scale_xy
-    skeletons = find_skeletons(heatmaps, pafs, params, content)
-    table = skeletons.keypoints
-
-    def place(joint: float) -> Keypoint | None:
-        if joint < 0:
-            return None
-        x, y, height, _ = table[int(joint)]
-        return Keypoint(float((x + 0.5) * cell / scale_x), float((y + 0.5) * cell / scale_y), float(height))
-
+    entries, peaks = _find(heatmaps, pafs, params, content)
+    placed = (peaks.table + PIXEL_CENTRE) * (cell / scale_x, cell / scale_y, 1.0)
+    points: list[Keypoint | None] = list(map(Keypoint._make, placed.tolist()))
+    points.append(None)  # found under ABSENT, which is -1
     people = [
         # Times (count - 1): the ranking of the reference's COCO export.
-        Person(keypoints=tuple(place(joint) for joint in entry[:-2]), score=float(entry[-2] * max(0.0, entry[-1] - 1)))
-        for entry in skeletons.entries
+        Person(
+            keypoints=tuple([points[joint] for joint in entry.joints]), score=entry.score * max(0.0, entry.count - 1)
+        )
+        for entry in entries
     ]
-    return sorted(people, key=lambda person: -person.score), skeletons.truncated
+    people.sort(key=lambda person: -person.score)
+    return people, peaks.truncated
 
 
 def find_skeletons(
     heatmaps: Float32, pafs: Float32, params: PafParams, content_hw: tuple[int, int] | None = None
 ) -> Skeletons:
-    """Return the people on the grid that `params.upsample` makes of the maps.
+    """Return the people on the grid of `params.upsample` pixels a cell, for comparison with the reference.
 
     Args:
         heatmaps: (19, h, w) float32, finite.
@@ -141,6 +140,19 @@ def find_skeletons(
     Raises:
         ShapeError: the maps are not of these shapes, or the content is larger than the grid.
     """
+    people, peaks = _find(heatmaps, pafs, params, content_hw)
+    entries = np.array([[*entry.joints, entry.score, entry.count] for entry in people], np.float64)
+    ids = np.arange(len(peaks.table), dtype=np.float64)
+    return Skeletons(
+        entries=entries.reshape(len(people), len(KEYPOINTS) + 2),
+        keypoints=np.concatenate([peaks.table, ids[:, None]], axis=1),
+        truncated=peaks.truncated,
+    )
+
+
+def _find(
+    heatmaps: Float32, pafs: Float32, params: PafParams, content_hw: tuple[int, int] | None
+) -> tuple[list[Entry], Peaks]:
     if heatmaps.ndim != 3 or heatmaps.shape[0] != HEATMAPS or pafs.shape != (PAFS, *heatmaps.shape[1:]):
         raise ShapeError(
             f"maps must be ({HEATMAPS}, h, w) and ({PAFS}, h, w)", got=f"{heatmaps.shape} and {pafs.shape}"
@@ -149,47 +161,23 @@ def find_skeletons(
     rows, columns = content_hw or grid
     if not (1 <= rows <= grid[0] and 1 <= columns <= grid[1]):
         raise ShapeError("the picture does not fit into the maps", expected=f"at most {grid}", got=content_hw)
-
-    parts: list[Float64] = []
-    truncated = False
-    first_id = 0
-    for heatmap in heatmaps[: len(KEYPOINTS)]:
-        if np.abs(heatmap).max() * OVERSHOOT < params.threshold:
-            parts.append(np.zeros((0, 4)))  # nothing can rise above the threshold: not worth enlarging
-            continue
-        peaks, capped = find_peaks(
-            upsample(heatmap[None], params.upsample)[0, :rows, :columns], params.threshold, params.nms_radius
-        )
-        truncated |= capped
-        ids = np.arange(first_id, first_id + len(peaks), dtype=np.float64)
-        first_id += len(peaks)
-        parts.append(np.concatenate([peaks, ids[:, None]], axis=1))
-    keypoints = np.concatenate(parts)
-    entries = assemble(
-        _connections(pafs, parts, params),
-        keypoints[:, 2].tolist(),
-        min_keypoints=params.min_keypoints,
-        min_score=params.min_score,
+    peaks = find_peaks(
+        heatmaps[: len(KEYPOINTS)],
+        params.threshold,
+        params.nms_radius,
+        upsample=params.upsample,
+        content_hw=(rows, columns),
     )
-    return Skeletons(entries=entries, keypoints=keypoints, truncated=truncated)
-
-
-def _connections(pafs: Float32, parts: list[Float64], params: PafParams) -> Iterator[list[Connection]]:
-    """Yield the connections of each limb, by joint id; fields are enlarged only where both ends have peaks."""
-    for limb in LIMBS:
-        starts, ends = parts[limb.start], parts[limb.end]
-        if not len(starts) or not len(ends):
-            yield []
-            continue
-        field = upsample(pafs[[limb.channel_x, limb.channel_y]], params.upsample)
-        start, end, affinity = match_limbs(
-            field[0],
-            field[1],
-            starts,
-            ends,
-            points=params.points,
-            paf_threshold=params.paf_threshold,
-            min_ratio=params.min_ratio,
-        )
-        start_ids, end_ids = starts[start, 3].astype(int).tolist(), ends[end, 3].astype(int).tolist()
-        yield list(zip(start_ids, end_ids, affinity.tolist(), strict=True))
+    connections = match_limbs(
+        pafs,
+        peaks.table[:, :2],
+        peaks.counts,
+        upsample=params.upsample,
+        points=params.points,
+        paf_threshold=params.paf_threshold,
+        min_ratio=params.min_ratio,
+    )
+    entries = assemble(
+        connections, peaks.table[:, 2].tolist(), min_keypoints=params.min_keypoints, min_score=params.min_score
+    )
+    return entries, peaks
