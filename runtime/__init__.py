@@ -1,7 +1,10 @@
 """Ground floor: cards, preprocessing, engines, decoders, pipelines. Never torch or tensorflow.
 
     from edge.runtime import Pipeline
-    result = Pipeline.load("pose-fp32.onnx")("street.jpg")
+    pipeline = Pipeline.load("pose-fp32.onnx")
+    result = pipeline("street.jpg")
+    for frame in pipeline.stream("street.mp4"):
+        print(frame.time_s, frame.result)
 
 The names below load on first use, so that importing this package costs next to nothing.
 """
@@ -16,10 +19,11 @@ if TYPE_CHECKING:
     from .embedded import read_card
     from .pipeline import Pipeline
     from .results import Result
+    from .stream import Frame
 
-__all__ = ["Card", "Pipeline", "Result", "read_card"]
+__all__ = ["Card", "Frame", "Pipeline", "Result", "read_card"]
 
-_HOMES = {"Card": "card", "Pipeline": "pipeline", "Result": "results", "read_card": "embedded"}
+_HOMES = {"Card": "card", "Frame": "stream", "Pipeline": "pipeline", "Result": "results", "read_card": "embedded"}
 
 
 def __getattr__(name: str) -> object:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+MAX_INTEGER = 2**53  # what a JSON number holds exactly
 MAX_ELEMENTS = 2**28  # of one tensor; a card that asks for more is refused before anything is allocated
 
 
@@ -344,6 +345,8 @@ def _convert(hint: Any, value: object, path: str) -> Any:
 def _scalar(hint: Any, value: object, path: str) -> Any:
     if hint is Any:
         return value
+    if type(value) is int and abs(value) > MAX_INTEGER:  # before arithmetic with it fails in a place of its own
+        raise CardError(f"`{path}` is out of range", expected="at most 2**53", got=f"{value.bit_length()} bits")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:

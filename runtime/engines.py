@@ -3,6 +3,9 @@
 An engine is imported by the function that opens it. Its exceptions are wrapped here, once. What a file really takes
 and gives is held against its card before the first run, and every output's shape after each run.
 
+Both engines let go of the interpreter lock while they compute, so that a thread may decode meanwhile. One engine may be
+used from several threads: onnxruntime's session runs them side by side, LiteRT's interpreter one after the other.
+
 A crafted file can abort the process inside an engine's native code; `isolate.probe` is the guard against that.
 """
 
@@ -13,6 +16,7 @@ import importlib.metadata
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +28,20 @@ from .card import MAX_ELEMENTS, Card, OutputSpec, Target
 from .embedded import file_target
 from .errors import ArtifactError, InputError, MissingExtraError, ResourceError, ShapeError
 
-__all__ = ["ENGINES", "Engine", "LiteRtEngine", "OnnxEngine", "engine_version", "open_engine", "pick_engine"]
+__all__ = [
+    "ENGINES",
+    "MAX_THREADS",
+    "Engine",
+    "LiteRtEngine",
+    "OnnxEngine",
+    "check_threads",
+    "engine_version",
+    "engines_for",
+    "missing_engine",
+    "noise_input",
+    "open_engine",
+    "pick_engine",
+]
 
 Float32 = NDArray[np.float32]
 # engine -> (format it runs, distribution it comes from, extra that brings it)
@@ -36,7 +53,7 @@ MAX_THREADS = 256
 
 
 class Engine(Protocol):
-    """What executes an artifact.
+    """What executes an artifact. Every method may be called from any thread.
 
     Attributes:
         name: "onnxruntime" or "litert".
@@ -84,21 +101,43 @@ def open_engine(
         ResourceError: memory ran out.
         InputError: an unknown engine, one that does not run this format, or a bad thread count.
     """
-    if not 1 <= threads <= MAX_THREADS:
-        raise InputError("bad number of threads", expected=f"1 to {MAX_THREADS}", got=threads)
+    check_threads(threads)
     chosen = pick_engine(path, engine)
     kind: type[OnnxEngine] | type[LiteRtEngine] = OnnxEngine if chosen == "onnxruntime" else LiteRtEngine
     return kind(Path(path), card, threads=threads, verbose=verbose)
 
 
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that is not 1..256 with an InputError."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError("bad number of threads", expected=f"1 to {MAX_THREADS}", got=threads)
+
+
 def pick_engine(path: str | os.PathLike[str], engine: str = "auto") -> str:
-    """Return the name of the engine that runs a file; see `open_engine`."""
+    """Return the name of the engine that runs a file, an installed one if there is one; see `open_engine`."""
+    names = engines_for(path, engine)
+    return next((name for name in names if engine_version(name) is not None), names[0])
+
+
+def engines_for(path: str | os.PathLike[str], engine: str = "auto") -> tuple[str, ...]:
+    """Return the names of all engines that run a file, installed or not; at least one.
+
+    Args:
+        path: an ONNX or TFLite file.
+        engine: "auto", or the only one that is wanted.
+
+    Raises:
+        ArtifactError: the file is neither ONNX nor TFLite.
+        InputError: an unknown engine, or one that does not run this format.
+    """
     if engine != "auto" and engine not in ENGINES:
         raise InputError(f"unknown engine `{engine}`", expected=" | ".join(["auto", *ENGINES]))
     target = file_target(path)
-    if engine != "auto" and ENGINES[engine][0] is not target:
+    if engine == "auto":
+        return tuple(name for name, (runs, _, _) in ENGINES.items() if runs is target)
+    if ENGINES[engine][0] is not target:
         raise InputError(f"engine `{engine}` does not run {target.value} files", hint="leave `--engine` out")
-    return next(name for name, (runs, _, _) in ENGINES.items() if runs is target)
+    return (engine,)
 
 
 def engine_version(engine: str) -> str | None:
@@ -107,6 +146,51 @@ def engine_version(engine: str) -> str | None:
         return importlib.metadata.version(ENGINES[engine][1])
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def missing_engine(engine: str, reason: object = None) -> MissingExtraError:
+    """Return the error for an engine that is not installed; its hint is the command that installs it."""
+    _, package, extra = ENGINES[engine]
+    hint = f"pip install 'edge-vision[{extra}]'"
+    return MissingExtraError(f"this file needs {package}, which is not installed", got=reason, hint=hint)
+
+
+def noise_input(card: Card, seed: int = 0) -> Float32:
+    """Return seeded noise that fills the range of a card's input, for a run whose answer nobody reads.
+
+    Zeros would do for shapes, but they can be faster than pictures are, and reach less of a network.
+
+    Args:
+        card: of the artifact.
+        seed: of the noise.
+
+    Returns:
+        float32, the shape of the card's input: pixels 0..255 or a z-score of -2..2, scaled by the card's mean and std;
+        for a card of kind "tensor" -1..1.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    spec = card.input
+    try:
+        noise = np.random.default_rng(seed).random(spec.shape, dtype=np.float32)
+    except MemoryError as exc:
+        raise ResourceError(f"out of memory for the input of `{card.model}`", got=spec.shape) from exc
+    if spec.kind == "tensor":
+        low, high = -1.0, 1.0
+    elif spec.audio is not None and spec.audio.normalise == "zscore":
+        low, high = -2.0, 2.0
+    else:
+        low, high = 0.0, 255.0
+    noise *= high - low  # in place: an input may have a gigabyte
+    noise += low
+    if spec.kind != "tensor":
+        per_channel = (-1, 1, 1) if spec.layout == "NCHW" else (-1,)
+        with np.errstate(all="ignore"):  # a card's constants may leave float32's range, as its pictures then do
+            mean, std = (np.asarray(values, np.float32).reshape(per_channel) for values in (spec.mean, spec.std))
+            noise -= mean
+            noise /= std
+    return noise
 
 
 class OnnxEngine:
@@ -147,11 +231,12 @@ class OnnxEngine:
 
     def run(self, tensor: Float32) -> dict[str, Float32]:
         """Return the outputs for one input tensor; see `Engine.run`."""
-        if self._session is None:
+        session = self._session  # another thread may close the engine meanwhile; this run still ends well
+        if session is None:
             raise InputError("the engine is closed")
         _check_input(self._card, tensor)
         with _foreign(self._file, "onnxruntime failed on the file"):
-            arrays = self._session.run(self._names, {self._input: np.ascontiguousarray(tensor)})
+            arrays = session.run(self._names, {self._input: np.ascontiguousarray(tensor)})
         return _checked_outputs(self._file, self._card.outputs, arrays)
 
     def close(self) -> None:
@@ -188,23 +273,26 @@ class LiteRtEngine:
             _check_tensor(self._file, f"output `{spec.name}`", item["dtype"], item["shape"].tolist(), spec.shape)
         self._input: int = inputs[0]["index"]
         self._outputs: list[int] = [item["index"] for item in chosen]
-        self._silent = not verbose  # the delegate speaks once more, on the first run
+        self._silent = not verbose  # operators may still speak on the first run
+        self._lock = threading.Lock()  # around all that touches the interpreter, which knows no threads
 
     def run(self, tensor: Float32) -> dict[str, Float32]:
         """Return the outputs for one input tensor; see `Engine.run`."""
-        if self._interpreter is None:
-            raise InputError("the engine is closed")
         _check_input(self._card, tensor)
-        with _foreign(self._file, "LiteRT failed on the file"), _quiet_stderr(self._silent):
-            self._interpreter.set_tensor(self._input, np.ascontiguousarray(tensor))
-            self._interpreter.invoke()
-            arrays = [self._interpreter.get_tensor(index) for index in self._outputs]
-        self._silent = False
+        with self._lock:
+            if self._interpreter is None:
+                raise InputError("the engine is closed")
+            with _foreign(self._file, "LiteRT failed on the file"), _quiet_stderr(self._silent):
+                self._interpreter.set_tensor(self._input, np.ascontiguousarray(tensor))
+                self._interpreter.invoke()
+                arrays = [self._interpreter.get_tensor(index) for index in self._outputs]  # copies
+            self._silent = False
         return _checked_outputs(self._file, self._card.outputs, arrays)
 
     def close(self) -> None:
-        """Release the interpreter."""
-        self._interpreter = None
+        """Release the interpreter; a run in another thread ends first."""
+        with self._lock:
+            self._interpreter = None
 
     def _signature_tensors(self, signatures: dict[str, dict[str, Any]]) -> dict[str, int]:
         """Return output name -> tensor index of the one signature, or nothing where there is not exactly one."""
@@ -293,14 +381,10 @@ def _checked_outputs(file: str, specs: Sequence[OutputSpec], arrays: Sequence[An
 @contextlib.contextmanager
 def _importing(engine: str) -> Iterator[None]:
     """Turn a missing engine into the command that installs it."""
-    _, package, extra = ENGINES[engine]
     try:
         yield
     except ImportError as exc:
-        hint = f"pip install 'edge-vision[{extra}]'"
-        raise MissingExtraError(
-            f"this file needs {package}, which is not installed", got=str(exc)[:60], hint=hint
-        ) from exc
+        raise missing_engine(engine, str(exc)[:60]) from exc
 
 
 @contextlib.contextmanager
@@ -325,17 +409,52 @@ def _quiet_stderr(quiet: bool) -> Iterator[None]:
     if not quiet:
         yield
         return
-    sys.stderr.flush()
+    _silence.enter()
     try:
-        saved = os.dup(2)
-    except OSError:  # stderr is closed: nothing to silence
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+        _silence.leave()
+
+
+class _Silence:
+    """The switch of file descriptor 2, which all threads of the process share.
+
+    The first in turns it, the last out turns it back: two that load at a time neither wait for each other nor leave the
+    descriptor on the null device, as each saving what it found would.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: int | None = None
+
+    def enter(self) -> None:
+        """Silence the descriptor."""
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # Python's own stderr is closed or None
+                sys.stderr.flush()
+            with contextlib.suppress(OSError):  # the descriptor is closed, or none is left: nothing is silenced
+                saved = os.dup(2)
+                try:
+                    nowhere = os.open(os.devnull, os.O_WRONLY)
+                    os.dup2(nowhere, 2)
+                    os.close(nowhere)
+                except OSError:
+                    os.close(saved)
+                    raise
+                self._saved = saved
+
+    def leave(self) -> None:
+        """Let it speak again once nobody else is inside."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._saved is not None:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                self._saved = None
+
+
+_silence = _Silence()

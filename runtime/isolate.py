@@ -1,7 +1,7 @@
 """A first run in a child process with limits, so that a crafted file cannot take the main process with it.
 
 Engines are native code: on crafted files they abort, divide by zero or never return (reliability bar, SEC-1 to SEC-3).
-`probe` loads a file and runs it once on zeros in a child; whatever happens there comes back as one `EdgeError`. This
+`probe` loads a file and runs it once on noise in a child; whatever happens there comes back as one `EdgeError`. This
 guards against crashes and bombs. It is no sandbox: the child has the rights of its user.
 """
 
@@ -46,7 +46,9 @@ class Limits:
     file_bytes = 16 << 20
 
 
-def guard(path: str | os.PathLike[str], card: Card, *, engine: str = "auto") -> bool:
+def guard(
+    path: str | os.PathLike[str], card: Card, *, engine: str = "auto", limits: Limits | type[Limits] = Limits
+) -> bool:
     """Probe an artifact unless this machine knows it; return whether a child was needed.
 
     Raises:
@@ -54,7 +56,7 @@ def guard(path: str | os.PathLike[str], card: Card, *, engine: str = "auto") -> 
     """
     if is_trusted(path):
         return False
-    probe(path, card, engine=engine)
+    probe(path, card, engine=engine, limits=limits)
     trust(path)
     return True
 
@@ -62,7 +64,7 @@ def guard(path: str | os.PathLike[str], card: Card, *, engine: str = "auto") -> 
 def probe(
     path: str | os.PathLike[str], card: Card, *, engine: str = "auto", limits: Limits | type[Limits] = Limits
 ) -> None:
-    """Load an artifact in a child process and run it once on zeros; return when that went well.
+    """Load an artifact in a child process and run it once on noise; return when that went well.
 
     Args:
         path: an ONNX or TFLite file.
@@ -179,13 +181,11 @@ def _child() -> int:
     order = json.loads(sys.stdin.buffer.read())
     _limit_self(order)
     try:
-        import numpy as np
-
-        from .engines import open_engine
+        from .engines import noise_input, open_engine
 
         card = Card.from_dict(order["card"])
         engine = open_engine(Path(order["path"]), card, engine=order["engine"])
-        engine.run(np.zeros(card.input.shape, np.float32))
+        engine.run(noise_input(card))
         engine.close()
     except MemoryError:
         return _answer(ResourceError(f"`{os.path.basename(order['path'])}` ran out of memory"))

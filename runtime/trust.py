@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import ArtifactError
 
-__all__ = ["cache_folder", "is_trusted", "trust"]
+__all__ = ["cache_folder", "file_digest", "forget_oldest", "is_private", "is_trusted", "private_folder", "trust"]
 
 MAX_ENTRIES = 2000
 
@@ -34,7 +34,7 @@ def is_trusted(path: str | os.PathLike[str]) -> bool:
         ArtifactError: the file cannot be read, or is neither ONNX nor TFLite.
     """
     entry = _entry(path)
-    return _is_private(entry.parent) and entry.is_file()
+    return is_private(entry.parent) and entry.is_file()
 
 
 def trust(path: str | os.PathLike[str]) -> bool:
@@ -45,42 +45,69 @@ def trust(path: str | os.PathLike[str]) -> bool:
     """
     entry = _entry(path)
     try:
-        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(entry.parent):
-            return False
+        folder = private_folder(entry.parent.name)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(entry, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600))
-        _forget_oldest(entry.parent)
+        forget_oldest(folder, MAX_ENTRIES)
     except OSError:
         return False
     return True
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as exc:
+        raise ArtifactError(f"cannot read `{os.fspath(path)}`", got=exc.strerror) from exc
+
+
+def private_folder(name: str) -> Path:
+    """Return a folder inside the cache folder, made if it is absent, that nobody else may write to.
+
+    Raises:
+        OSError: it cannot be made, or somebody else may write to it: what is in it cannot be believed.
+    """
+    folder = cache_folder() / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_private(folder):
+        raise PermissionError(f"others may write to {folder}")
+    return folder
+
+
+def is_private(path: Path) -> bool:
+    """Return whether `path` is a real file or folder, no link, of this user that nobody else may write to."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        return False
+    if not hasattr(os, "geteuid"):  # Windows keeps a user's cache private by inheritance
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def forget_oldest(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` files of a folder; another process may do the same meanwhile."""
+    entries = list(folder.iterdir())
+    if len(entries) <= keep:
+        return
+    ages: list[tuple[int, Path]] = []
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            ages.append((entry.lstat().st_mtime_ns, entry))
+    for _, stale in sorted(ages)[: max(0, len(ages) - keep)]:
+        stale.unlink(missing_ok=True)
 
 
 def _entry(path: str | os.PathLike[str]) -> Path:
     from .engines import engine_version, pick_engine  # NumPy comes with it; `edge doctor` does without
 
     engine = pick_engine(path)
-    try:
-        with open(path, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as exc:
-        raise ArtifactError(f"cannot read `{os.fspath(path)}`", got=exc.strerror) from exc
-    return cache_folder() / "trusted" / f"{digest}-{engine}-{engine_version(engine)}"
-
-
-def _is_private(folder: Path) -> bool:
-    """Return whether `folder` is a real folder of this user that nobody else may write to."""
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    if not hasattr(os, "geteuid"):  # Windows keeps a user's cache private by inheritance
-        return stat.S_ISDIR(status.st_mode)
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _forget_oldest(folder: Path) -> None:
-    entries = list(folder.iterdir())
-    if len(entries) > MAX_ENTRIES:
-        for stale in sorted(entries, key=lambda entry: entry.lstat().st_mtime)[: len(entries) - MAX_ENTRIES]:
-            stale.unlink(missing_ok=True)
+    return cache_folder() / "trusted" / f"{file_digest(path)}-{engine}-{engine_version(engine)}"

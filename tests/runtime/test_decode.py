@@ -157,6 +157,12 @@ def test_a_constant_of_the_wrong_type_is_refused_with_its_path() -> None:
         decode(card("face", keep="many"), faces())
 
 
+@pytest.mark.parametrize("constant", ["keep", "score_threshold"])
+def test_a_constant_beyond_all_arithmetic_is_refused_with_its_path(constant: str) -> None:
+    with pytest.raises(CardError, match=rf"{constant}.*out of range.*2\*\*53.*1329 bits"):
+        decode(card("face", **{constant: 10**400}), faces())
+
+
 def test_constants_from_json_and_defaults_are_the_same() -> None:
     params = {"min_sizes": [[16, 32], [64, 128], [256, 512]], "strides": [8, 16, 32], "variances": [0.1, 0.2]}
 

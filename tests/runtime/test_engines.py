@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge.runtime import engines
 from edge.runtime.card import Card, InputSpec, OutputSpec
 from edge.runtime.embedded import read_card
-from edge.runtime.engines import Engine, engine_version, open_engine
+from edge.runtime.engines import ENGINES, Engine, engine_version, engines_for, open_engine, pick_engine
 from edge.runtime.errors import ArtifactError, InputError, MissingExtraError, ShapeError
 
 Write = Callable[..., Path]
@@ -171,3 +175,116 @@ def test_a_graph_with_a_free_batch_size_fits_a_card_of_one(tmp_path: Path, tiny_
     )
 
     assert open_engine(path, card).run(np.ones((1, 4), np.float32))["raw"].tolist() == [[1, 1, 1, 1]]
+
+
+def test_one_engine_answers_many_threads_each_with_its_own(artifact: Path) -> None:
+    card = read_card(artifact)
+    engine = open_engine(artifact, card)
+    wrong: list[object] = []
+
+    def ask(value: int) -> None:
+        for _ in range(100):
+            found = engine.run(np.full(card.input.shape, value, np.float32))["raw"]
+            if not (found == value + 1).all():
+                wrong.append((value, found))
+
+    workers = [threading.Thread(target=ask, args=(value,)) for value in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert wrong == []
+
+
+def test_litert_is_never_entered_by_two_threads(write_tflite: Write) -> None:
+    pytest.importorskip("ai_edge_litert")
+    path = write_tflite()
+    card = read_card(path)
+    engine = open_engine(path, card)
+    inside, most = [0], [0]
+
+    class Watched:
+        def set_tensor(self, index: int, value: object) -> None:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+
+        def invoke(self) -> None:
+            pause.wait(0.002)
+
+        def get_tensor(self, index: int) -> object:
+            inside[0] -= 1
+            return np.zeros(card.outputs[0].shape, np.float32)
+
+    pause = threading.Event()
+    engine._interpreter = Watched()  # type: ignore[attr-defined]  # the real one would crash, not tell
+    workers = [
+        threading.Thread(target=lambda: [engine.run(np.zeros(card.input.shape, np.float32)) for _ in range(5)])
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert (inside, most) == ([0], [1])
+
+
+def test_an_engine_that_is_closed_in_another_thread_refuses_or_answers(artifact: Path) -> None:
+    card = read_card(artifact)
+    for _ in range(10):
+        engine = open_engine(artifact, card)
+        closer = threading.Thread(target=engine.close)
+        closer.start()
+        with contextlib.suppress(InputError):  # "the engine is closed"; anything else fails the test
+            for _ in range(50):
+                assert (engine.run(np.zeros(card.input.shape, np.float32))["raw"] == 1).all()
+        closer.join()
+
+
+def test_pipelines_that_load_at_a_time_leave_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    before = os.fstat(2)
+    silent = [False, False]
+
+    def device() -> int:
+        return os.fstat(2).st_rdev
+
+    first, second = engines._quiet_stderr(True), engines._quiet_stderr(True)
+    first.__enter__()
+    silent[0] = device() == os.stat(os.devnull).st_rdev
+    second.__enter__()
+    first.__exit__(None, None, None)
+    silent[1] = device() == os.stat(os.devnull).st_rdev
+    second.__exit__(None, None, None)
+
+    assert silent == [True, True]
+    assert os.path.samestat(os.fstat(2), before)
+    os.write(2, b"heard again\n")
+    assert capfd.readouterr().err == "heard again\n"
+
+
+def test_a_closed_stderr_does_not_stop_an_engine(artifact: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    card = read_card(artifact)
+    with capfd.disabled():
+        saved = os.dup(2)
+        try:
+            os.close(2)
+            result = open_engine(artifact, card).run(np.zeros(card.input.shape, np.float32))
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+    assert (result["raw"] == 1).all()
+
+
+def test_an_installed_engine_is_picked_before_one_that_is_not(
+    write_onnx: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_onnx()
+    others = {"missing": (ENGINES["onnxruntime"][0], "edge-no-such-distribution", "missing"), **ENGINES}
+    monkeypatch.setattr(engines, "ENGINES", others)
+
+    assert engines_for(path) == ("missing", "onnxruntime")
+    assert engines_for(path, "onnxruntime") == ("onnxruntime",)
+    assert pick_engine(path) == ("onnxruntime" if engine_version("onnxruntime") else "missing")
+    assert engine_version("missing") is None

@@ -8,14 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge.runtime import Pipeline, Result
 from edge.runtime.card import AudioSpec, Card, DecoderSpec, InputSpec, OutputSpec
+from edge.runtime.engines import Engine
 from edge.runtime.errors import ArtifactError, CardError, InputError, MediaError
 
+Float32 = NDArray[np.float32]
 Write = Callable[..., Path]
 Cards = Callable[..., Card]
 PICTURE = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "cache"))
 
 
 def audio_card() -> Card:
@@ -109,3 +117,78 @@ def test_a_threshold_outside_0_to_1_is_refused(write_onnx: Write) -> None:
     for threshold in (-0.1, 1.5, float("nan")):
         with pytest.raises(InputError, match="threshold"):
             Pipeline.load(path, threshold=threshold)
+
+
+def test_engine_and_threads_are_measured_once_unless_they_are_given(
+    write_onnx: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    path = write_onnx()
+    monkeypatch.setattr("edge.runtime.engine_choice.usable_cpus", lambda: [0, 1])
+
+    with Pipeline.load(path) as first, Pipeline.load(path) as second, Pipeline.load(path, threads=3) as given:
+        assert (first.choice.engine, first.choice.cached, second.choice.cached) == ("onnxruntime", False, True)
+        assert len(first.choice.rows) == 2
+        assert second.choice.rows == first.choice.rows
+        assert given.choice.rows == ()
+        for pipeline in (first, second, given):
+            assert (pipeline.engine.name, pipeline.engine.threads) == (pipeline.choice.engine, pipeline.choice.threads)
+        assert given.engine.threads == 3
+        assert Pipeline(given.card, given.engine).choice.threads == 3
+
+
+def test_a_pipeline_that_cannot_be_made_leaves_no_engine_open(
+    write_onnx: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    closed: list[str] = []
+    monkeypatch.setattr("edge.runtime.engines.OnnxEngine.close", lambda engine: closed.append(engine.name))
+
+    with pytest.raises(InputError, match="threshold"):
+        Pipeline.load(write_onnx(), threads=1, threshold=2.0)
+    assert closed == ["onnxruntime"]
+
+
+def test_tensors_are_given_back_and_used_again_even_after_an_error(write_onnx: Write) -> None:
+    pytest.importorskip("onnxruntime")
+
+    class Seeing:
+        """The engine, except that its second run fails."""
+
+        def __init__(self, inner: Engine) -> None:
+            self.name, self.version, self.threads = inner.name, inner.version, inner.threads
+            self.inner = inner
+            self.seen: list[Float32] = []
+
+        def run(self, tensor: Float32) -> dict[str, Float32]:
+            self.seen.append(tensor)
+            if len(self.seen) == 2:
+                raise ArtifactError("broke")
+            return self.inner.run(tensor)
+
+        def close(self) -> None:
+            self.inner.close()
+
+    with Pipeline.load(write_onnx(), threads=1) as loaded:
+        engine = Seeing(loaded.engine)
+        pipeline = Pipeline(loaded.card, engine)
+        first = pipeline(PICTURE)
+        with pytest.raises(ArtifactError, match="broke"):
+            pipeline(PICTURE)
+        assert pipeline(PICTURE).raw == first.raw
+
+    assert engine.seen[0] is engine.seen[1] is engine.seen[2]
+
+
+def test_the_stages_are_the_call(write_onnx: Write) -> None:
+    pytest.importorskip("onnxruntime")
+    with Pipeline.load(write_onnx(), threads=1) as pipeline:
+        prepared = pipeline.prepare(pipeline.read(PICTURE[:4]))
+        outputs, infer_ms = pipeline.infer(prepared)
+        result = pipeline.decode(prepared, outputs, infer_ms)
+
+        assert result.raw == pipeline(PICTURE[:4]).raw
+        assert (result.times["pre_ms"], result.times["infer_ms"]) == (prepared.pre_ms, infer_ms)
+        assert result.original_hw == (4, 8)
+        assert prepared.picture is not None
+        assert (prepared.picture == PICTURE[:4]).all()
