@@ -31,7 +31,7 @@ __all__ = ["VERBS", "cli", "main"]
 VERBS = {
     "models": "List the built-in models, or show one.",
     "export": "Turn checkpoints into ONNX and TFLite files, with proof.",
-    "run": "Decode images or sound with an exported file.",
+    "run": "Decode pictures, video, a camera or sound with an exported file.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
 EXIT_BUG = 70

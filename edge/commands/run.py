@@ -1,48 +1,74 @@
-"""`edge run`: decode pictures or sound with an exported file."""
+"""`edge run`: decode pictures, video, a camera or sound with an exported file."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import os
-import tempfile
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ..runtime.errors import InputError, MediaError, ShapeError, one_line
+from ..run_output import Progress, Recorder, Tally, json_line, shown_name, summary, write_picture
+from ..run_plan import Kind, find_inputs, plan_overlays
+from ..runtime.errors import ArtifactError, CardError, InputError, MediaError, MissingExtraError, one_line
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from ..runtime.card import Card
     from ..runtime.pipeline import Pipeline, TimedResult
+    from ..runtime.trace import TracePoint
 
-__all__ = ["command", "find_inputs", "plan_overlays", "write_picture"]
+__all__ = ["command"]
 
-SCHEMA = 1
-SUFFIXES = {
-    "image": (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"),
-    "audio": (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".wav"),
-}
-OVERLAY_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+HALF_LIFE_S = 10.0  # of the smoothed emotion: twice the step between windows of 30 s
+MAX_MANIFEST_BYTES = 16 << 20
 
 
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--draw", "overlay", type=click.Path(path_type=Path), help="Write an overlay: a PNG or JPEG, or a folder."
+    "--draw",
+    "overlay",
+    type=click.Path(path_type=Path),
+    help="Write an overlay: .png or .jpg of a picture or a sound, .mp4 or .avi of a video or a camera; or a folder.",
 )
 @click.option(
-    "--engine", type=click.Choice(["auto", "onnxruntime", "litert"]), default="auto", show_default=True,
-    help="What executes the file; auto goes by its content.",
-)  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads of the engine.")
+    "--engine",
+    type=click.Choice(["auto", "onnxruntime", "litert"]),
+    default="auto",
+    show_default=True,
+    help="What executes the file; auto takes the fastest that is installed.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="CPU threads of the engine.  [default: the fastest number, measured once for each file and machine]",
+)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Smallest score that is kept; default: the card's.")
+@click.option(
+    "--frames", type=click.IntRange(1), help="Stop each video, camera or sound after so many frames or windows."
+)
+@click.option(
+    "--step",
+    "step_s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="From one window of a sound to the next.  [default: a sixth of a window]",
+)
+@click.option(
+    "--smooth",
+    "half_life_s",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help=f"Half-life of the smoothed emotion of a sound; 0 does not smooth.  [default: {HALF_LIFE_S:g}]",
+)
 @click.option("--card", "card_file", type=click.Path(path_type=Path), help="Use this card (JSON or TOML) instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line and input.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: a picture, frame or window.")
 @click.option(
     "--isolate/--no-isolate", default=True, help="Try an unknown file in a child process first.  [default: on]"
 )
@@ -53,221 +79,231 @@ def command(
     inputs: tuple[Path, ...],
     overlay: Path | None,
     engine: str,
-    threads: int,
+    threads: int | None,
     threshold: float | None,
+    frames: int | None,
+    step_s: float | None,
+    half_life_s: float | None,
     card_file: Path | None,
     as_json: bool,
     isolate: bool,
     force: bool,
     verbose: bool,
 ) -> int:
-    """Decode images or sound with an exported file.
+    """Decode pictures, video, a camera or sound with an exported file.
 
     ARTIFACT is an ONNX or TFLite file; the card inside says what it takes and how to read what it gives. INPUT is a
-    picture, a WAV file, or a folder of them. Of several inputs a bad one is reported and the others are done; the
-    exit code is then 2.
+    picture, a video file, `camera:0`, a sound file of any length, or a folder of such files. Of several inputs a bad
+    one is reported and the others are done; the exit code is then 2.
+
+    A picture has a line on stdout, a video, a camera or a sound one at its end; with --json each picture, frame and
+    window has one, and the closing line goes to stderr. Ctrl-C is how a camera is stopped: its recording is kept.
 
     \b
     Example:
         edge run pose-fp32.onnx street.jpg --draw seen.png
         edge run face-int8.tflite photos/ --json > faces.jsonl
+        edge run face-int8.tflite party.mp4 --draw seen.mp4
+        edge run pose-int8.tflite camera:0 --frames 300 --draw me.mp4
+        edge run emotion-fp32.onnx song.wav --step 2 --draw trace.png
     """
     from ..runtime.embedded import load_card, read_card
     from ..runtime.pipeline import Pipeline
 
     card = load_card(card_file) if card_file else read_card(artifact)
     files = find_inputs(inputs, card.input.kind)
-    overlays = _overlays(files, inputs, overlay, force)
+    _refuse_idle(card, files, overlay, frames=frames, step_s=step_s, half_life_s=half_life_s)
+    overlays: Mapping[Path, Path] = {}
+    if overlay is not None:
+        into_folder = len(files) > 1 or overlay.is_dir() or inputs[0].is_dir()
+        overlays = plan_overlays(files, overlay, into_folder=into_folder, force=force)
     if isolate:
         from ..runtime.isolate import guard
 
         guard(artifact, card, engine=engine)
     loaded = Pipeline.load(artifact, engine=engine, threads=threads, threshold=threshold, card=card, verbose=verbose)
-    if card.provenance.get("weights", "").startswith("random"):
-        click.echo(f"note: weights of {card.model} are {card.provenance['weights']}", err=True)
-    refused = 0
     with loaded as pipeline:
-        for file in files:
-            try:
-                result = _answer(pipeline, file, overlays.get(file), force)
-            except (MediaError, ShapeError) as error:  # one bad picture among many does not stop the others
-                if len(files) == 1:
-                    raise
-                refused += 1
-                click.echo(one_line(error), err=True)
+        for note in _notes(artifact, pipeline):
+            click.echo(f"note: {note}", err=True)
+        half_life_s = HALF_LIFE_S if half_life_s is None else half_life_s
+        work = _Work(pipeline, overlays, as_json, force, frames, step_s, half_life_s or None, alone=len(files) == 1)
+        # Pictures that follow each other are one stream, in which the next is read while this one is inferred.
+        for kind, some in itertools.groupby(files, key=files.__getitem__):
+            if kind == Kind.PICTURE:
+                _look(work, list(some))
                 continue
-            click.echo(_json_line(file, result) if as_json else _summary(file, result))
-    return MediaError.exit_code if refused else 0
+            for file in some:
+                with _others_go_on(work):
+                    _hear(work, file) if kind == Kind.SOUND else _watch(work, file)
+    return MediaError.exit_code if work.refused else 0
 
 
-def find_inputs(inputs: Sequence[Path], kind: str) -> list[Path]:
-    """Return the files to decode: each file as named, and of each folder those of the card's kind, by name.
+@dataclass
+class _Work:
+    """What stays the same from input to input, and how many were refused."""
 
-    Args:
-        inputs: files and folders; sub-folders are not entered.
-        kind: "image", "audio" or "tensor", of the card's input.
+    pipeline: Pipeline
+    overlays: Mapping[Path, Path]
+    as_json: bool
+    force: bool
+    frames: int | None
+    step_s: float | None
+    half_life_s: float | None
+    alone: bool
+    refused: int = 0
 
-    Raises:
-        InputError: a card of kind "tensor", or a folder without such a file.
-    """
-    if kind not in SUFFIXES:
-        raise InputError(
-            "`edge run` takes pictures and sound", got=f"a card of kind `{kind}`", hint="use Pipeline in Python"
-        )
-    files: list[Path] = []
-    for item in inputs:
-        if not item.is_dir():
-            files.append(item)
-            continue
-        inside = sorted(path for path in item.iterdir() if path.suffix.lower() in SUFFIXES[kind] and path.is_file())
-        if not inside:
-            raise InputError(f"folder `{item}` holds no {kind} file", expected=" ".join(SUFFIXES[kind]))
-        files.extend(inside)
-    return list(dict.fromkeys(files))
+    def close_with(self, line: str) -> None:
+        """Print the line at the end of a video, a camera or a sound: to stderr where stdout is for JSON."""
+        click.echo(line, err=self.as_json)
 
 
-def plan_overlays(files: Sequence[Path], out: Path, *, into_folder: bool, force: bool = False) -> dict[Path, Path]:
-    """Return input file -> overlay file, having made sure that each can be written.
-
-    Args:
-        files: pictures to decode.
-        out: the overlay, or the folder for overlays; a missing folder is made.
-        into_folder: whether `out` is a folder. Overlays keep their picture's name; PNG unless that is a JPEG.
-        force: whether existing overlays may be replaced; an input never is.
-
-    Raises:
-        InputError: an overlay exists, would replace an input, or would be written twice, or the format is unknown.
-    """
-    if into_folder:
-        out.mkdir(parents=True, exist_ok=True)
-        plan = {
-            file: out / (file.name if file.suffix.lower() in OVERLAY_FORMATS else f"{file.stem}.png") for file in files
-        }
-    else:
-        plan = {files[0]: out}
-    inputs = {os.path.realpath(file) for file in files}
-    if len(set(plan.values())) < len(plan):
-        raise InputError(
-            "two inputs have the same name, and so would their overlays", hint="run them one folder a time"
-        )
-    for target in plan.values():
-        if target.suffix.lower() not in OVERLAY_FORMATS:
-            raise InputError(
-                f"cannot draw to `{target}`", expected=" | ".join(OVERLAY_FORMATS), got=target.suffix or "none"
-            )
-        if os.path.realpath(target) in inputs:
-            raise InputError(f"the overlay `{target}` would replace its own input", hint="draw to another folder")
-        if target.is_dir() or (os.path.lexists(target) and not force):
-            raise InputError(f"`{target}` exists", hint="pass --force to replace it")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise InputError(f"cannot write to the folder `{target.parent}`", hint="make it, or draw elsewhere")
-    return plan
-
-
-def write_picture(pixels: NDArray[Any], target: Path, *, force: bool = False) -> None:
-    """Write a picture so that either the whole file appears or none.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        target: .png, .jpg or .jpeg.
-        force: whether an existing file may be replaced.
-
-    Raises:
-        InputError: the file exists.
-        OSError: it cannot be written; nothing is left behind.
-    """
-    from PIL import Image
-
-    handle, temporary = tempfile.mkstemp(prefix=".edge-", suffix=target.suffix, dir=target.parent)
-    try:
-        with open(handle, "wb") as stream:
-            Image.fromarray(pixels).save(stream, format=OVERLAY_FORMATS[target.suffix.lower()])
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        if force:
-            os.replace(temporary, target)
-        else:
-            _appear(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _appear(temporary: str, target: Path) -> None:
-    """Give a finished file its name unless the name has been taken meanwhile."""
-    try:
-        os.link(temporary, target)
-    except FileExistsError as exc:
-        raise InputError(f"`{target}` exists", hint="pass --force to replace it") from exc
-    except OSError:  # a file system without hard links: FAT on an SD card
-        os.replace(temporary, target)
+def _refuse_idle(
+    card: Card,
+    files: Mapping[Path, Kind],
+    overlay: Path | None,
+    *,
+    frames: int | None,
+    step_s: float | None,
+    half_life_s: float | None,
+) -> None:
+    """Refuse options that would do nothing with these inputs."""
+    if frames is not None and all(kind == Kind.PICTURE for kind in files.values()):
+        raise InputError("`--frames` is for video, cameras and sound", got="pictures only")
+    if card.input.audio is None:
+        for option, value in (("--step", step_s), ("--smooth", half_life_s)):
+            if value is not None:
+                raise InputError(f"`{option}` is for sound", got=f"a card of kind `{card.input.kind}`")
         return
-    os.unlink(temporary)
+    if step_s is not None and step_s > card.input.audio.seconds:
+        raise InputError("`--step` would leave gaps", expected=f"at most {card.input.audio.seconds:g} s", got=step_s)
+    if overlay is not None and card.decoder.name != "valence-arousal":
+        raise InputError("of sound only an emotion can be drawn", got=f"a card with the decoder `{card.decoder.name}`")
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _look(work: _Work, files: Sequence[Path]) -> None:
+    """Decode pictures."""
+    with work.pipeline.stream(files) as frames:
+        for frame in frames:
+            file = files[frame.index]
+            with _others_go_on(work):
+                if frame.error is not None or frame.result is None:
+                    raise frame.error or MediaError(f"`{file}` gave no result")
+                if file in work.overlays and frame.picture is not None:
+                    from ..runtime.draw import draw
+
+                    write_picture(draw(frame.picture, frame.result), work.overlays[file], force=work.force)
+                click.echo(json_line(file, frame, timed=False) if work.as_json else summary(file, frame.result))
 
 
-def _overlays(files: list[Path], inputs: Sequence[Path], out: Path | None, force: bool) -> dict[Path, Path]:
-    if out is None:
-        return {}
-    into_folder = len(files) > 1 or out.is_dir() or inputs[0].is_dir()
-    return plan_overlays(files, out, into_folder=into_folder, force=force)
+def _watch(work: _Work, file: Path) -> None:
+    """Decode a video, or a camera until Ctrl-C."""
+    from ..runtime.video import DEFAULT_FPS
+
+    quiet = work.as_json and sys.stdout.isatty()
+    with work.pipeline.stream(file) as frames:
+        tally = Tally()
+        try:
+            with (
+                Progress(file, "frame", _least(frames.total, work.frames), quiet=quiet) as progress,
+                Recorder(
+                    work.overlays.get(file),
+                    fps=frames.fps or DEFAULT_FPS,
+                    hw=frames.hw or (0, 0),
+                    live=frames.live,
+                    force=work.force,
+                ) as recorder,
+            ):
+                for frame in itertools.islice(frames, work.frames):
+                    recorder.add(frame)
+                    tally.add(frame)
+                    if work.as_json:
+                        click.echo(json_line(file, frame, timed=True))
+                    progress.show(tally, frame.time_s)
+        except KeyboardInterrupt:  # of a camera it is the button that stops
+            if not frames.live or not tally.frames:
+                raise
+    work.close_with(tally.line(file, "frame"))
 
 
-def _answer(pipeline: Pipeline, file: Path, overlay: Path | None, force: bool) -> TimedResult:
-    if overlay is None:
-        return pipeline(file)
+def _hear(work: _Work, file: Path) -> None:
+    """Decode a sound of any length, window by window."""
     from ..runtime.draw import draw
-    from ..runtime.image import read_image
+    from ..runtime.trace import TracePoint, draw_trace
 
-    picture = read_image(file) if pipeline.card.input.kind == "image" else None  # sound is drawn on a plane of its own
-    result = pipeline(file if picture is None else picture)
-    write_picture(draw(picture, result), overlay, force=force)
-    return result
-
-
-def _json_line(file: Path, result: TimedResult) -> str:
-    times = {name: round(value, 3) for name, value in result.times.items()}
-    line = {"schema": SCHEMA, "file": os.fspath(file), "results": result.to_dict(), "times": times}
-    return json.dumps(line, allow_nan=False)
-
-
-def _summary(file: Path, result: TimedResult) -> str:
-    # A name is the user's, but its bytes may be anybody's: no control character reaches the terminal.
-    name = os.fspath(file).encode("unicode_escape").decode("ascii") if not file.name.isprintable() else os.fspath(file)
-    spent = ", ".join(f"{stage.removesuffix('_ms')} {value:.1f}" for stage, value in result.times.items())
-    notes = [f"{result.nonfinite} values were not finite"] if result.nonfinite else []
-    notes += ["a cap was hit, some may be missing"] if result.truncated else []
-    return f"{name}: {'; '.join([_finds(result), *notes])} [{spent} ms]"
-
-
-def _finds(result: TimedResult) -> str:
-    if result.kind == "faces":
-        boxes = [f"{face.score:.2f} at " + ",".join(f"{side:.0f}" for side in face.box_xyxy) for face in result.faces]
-        return "; ".join([_count(len(boxes), "face", "faces"), *boxes])
-    if result.kind == "people":
-        found = [
-            f"{person.confidence:.2f} with {sum(point is not None for point in person.keypoints)} keypoints"
-            for person in result.people
-        ]
-        return "; ".join([_count(len(found), "person", "people"), *found])
-    if result.emotion is not None:
-        emotion = result.emotion
-        return f"{emotion.quadrant}; valence {emotion.valence:+.3f}, arousal {emotion.arousal:+.3f}"
-    if result.kind == "emotion":
-        return "no emotion"
-    return "; ".join(
-        f"{name} {'x'.join(map(str, raw.shape))}"
-        + ("" if raw.minimum is None or raw.maximum is None else f" in {raw.minimum:.4g}..{raw.maximum:.4g}")
-        for name, raw in result.raw.items()
-    )
+    tally = Tally()
+    points: list[TracePoint] = []
+    last: TimedResult | None = None
+    with (
+        work.pipeline.stream(file, step_s=work.step_s, half_life_s=work.half_life_s) as frames,
+        Progress(file, "window", work.frames, quiet=work.as_json and sys.stdout.isatty()) as progress,
+    ):
+        for frame in itertools.islice(frames, work.frames):
+            tally.add(frame)
+            last = frame.result
+            if last is not None and last.emotion is not None:
+                points.append(TracePoint(frame.time_s, last.emotion, frame.smooth))
+            if work.as_json:
+                click.echo(json_line(file, frame, timed=True))
+            progress.show(tally, frame.time_s)
+    if last is None:
+        raise MediaError(f"`{file}` gave no result")
+    if file in work.overlays:
+        if not points:
+            raise InputError(f"nothing to draw of `{file}`", got="no finite emotion")
+        # one window has no "over time"
+        drawn = draw(None, last) if tally.frames == 1 else draw_trace(points, title=_title(work.pipeline.card, file))
+        write_picture(drawn, work.overlays[file], force=work.force)
+    work.close_with(summary(file, last) if tally.frames == 1 else tally.line(file, "window"))
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+@contextlib.contextmanager
+def _others_go_on(work: _Work) -> Iterator[None]:
+    """Report an input that is refused, and go on with the others; raise where there are none, or all would fail."""
+    try:
+        yield
+    except (ArtifactError, CardError, MissingExtraError):
+        raise
+    except InputError as error:
+        if work.alone:
+            raise
+        work.refused += 1
+        click.echo(one_line(error), err=True)
+
+
+def _notes(artifact: Path, pipeline: Pipeline) -> Iterator[str]:
+    """Yield what somebody should know before believing the results."""
+    if _is_random(pipeline.card):
+        yield f"weights of {pipeline.card.model} are {pipeline.card.provenance['weights']}"
+    if _differs_from_manifest(artifact):
+        yield f"`{shown_name(artifact)}` is not the file that `manifest.json` beside it lists: another SHA-256"
+    if pipeline.choice.rows and not pipeline.choice.cached:
+        yield pipeline.choice.note
+
+
+def _is_random(card: Card) -> bool:
+    return card.provenance.get("weights", "").startswith("random")
+
+
+def _differs_from_manifest(artifact: Path) -> bool:
+    """Return whether a manifest beside the artifact lists it with another hash; what is no manifest says nothing."""
+    from ..runtime.trust import file_digest
+
+    manifest = artifact.parent / "manifest.json"
+    try:
+        if not manifest.is_file() or manifest.stat().st_size > MAX_MANIFEST_BYTES:
+            return False
+        listed = json.loads(manifest.read_bytes())["files"][artifact.name]["sha256"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return isinstance(listed, str) and listed != file_digest(artifact)
+
+
+def _title(card: Card, file: Path) -> str:
+    """Return what stands above a trace."""
+    weights = ", random weights" if _is_random(card) else ""
+    windows = "" if card.input.audio is None else f" · windows of {card.input.audio.seconds:g} s"
+    return f"{file.name} · {card.model}{weights}{windows}"
+
+
+def _least(total: int | None, wanted: int | None) -> int | None:
+    return min((number for number in (total, wanted) if number is not None), default=None)

@@ -1,8 +1,13 @@
-"""`edge run` as a user meets it: results on stdout, one line for each refusal, overlays whole or not at all."""
+"""`edge run` as a user meets it: results on stdout, one line for each refusal, overlays whole or not at all.
+
+Cameras are played by a reader of made-up pictures; Ctrl-C is a real SIGINT.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import signal
@@ -18,10 +23,13 @@ import pytest
 from PIL import Image
 
 from edge import cli
-from edge.commands.run import find_inputs, plan_overlays, write_picture
+from edge.run_output import Progress, Recorder, Tally, write_picture
+from edge.run_plan import Kind, find_inputs, plan_overlays
 from edge.runtime import isolate
 from edge.runtime.card import AudioSpec, Card, DecoderSpec, InputSpec, OutputSpec, ResizeSpec
-from edge.runtime.errors import InputError
+from edge.runtime.errors import DeviceError, InputError
+from edge.runtime.stream import Frame
+from edge.runtime.video import VideoReader, VideoWriter
 
 pytest.importorskip("onnxruntime")
 Write = Callable[..., Path]
@@ -31,6 +39,14 @@ Cards = Callable[..., Card]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Let SIGINT interrupt this process and its children, even if these tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -46,7 +62,8 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    code = cli.main(["run", *map(str, words)])
+    """Run with one thread, which leaves nothing to measure."""
+    code = cli.main(["run", "--threads", "1", *map(str, words)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -181,6 +198,14 @@ def test_a_file_that_crashes_the_engine_is_refused(
     assert run(capsys, write_onnx(), pictures / "a.png", "--no-isolate")[0] == 0
 
 
+def is_running(process: int) -> bool:
+    """Return whether a process exists and is no zombie, which only waits for somebody to ask."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
 def test_ctrl_c_ends_the_child_too(write_endless: Callable[[], Path], pictures: Path) -> None:
     words = [sys.executable, "-m", "edge", "run", str(write_endless()), str(pictures / "a.png")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -197,7 +222,11 @@ def test_ctrl_c_ends_the_child_too(write_endless: Callable[[], Path], pictures: 
 
     assert (process.returncode, out) == (130, "")
     assert err == "error: interrupted\n"
-    assert not Path(f"/proc/{child}").exists()
+    # Ctrl-C may come before `Popen` has returned the child, which then ends by itself: its order is cut off.
+    deadline = time.monotonic() + 30
+    while is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_file_is_probed_once_and_then_known(
@@ -309,12 +338,12 @@ def test_a_card_of_plain_tensors_is_not_for_the_command_line(
 ) -> None:
     card = tiny_card(input=InputSpec(shape=(1, 3, 8, 8), kind="tensor", layout="any"))
 
-    assert "pictures and sound" in refused(capsys, write_onnx(card=card), pictures / "a.png")
+    assert "pictures, video and sound" in refused(capsys, write_onnx(card=card), pictures / "a.png")
 
 
-def test_sound_is_heard_and_drawn_by_its_emotion(
-    write_onnx: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def listener(tmp_path: Path) -> Path:
+    """Return an ONNX file that hears half a second of sound at 8 kHz and gives an emotion."""
     spec = AudioSpec(sample_rate=8000, seconds=0.5, n_fft=256, hop=64, mels=16, fmax=4000.0)
     card = Card(
         model="heard",
@@ -344,17 +373,376 @@ def test_sound_is_heard_and_drawn_by_its_emotion(
         ir_version=8,
     )
     helper.set_model_props(model, {"edge.card": card.to_json()})
-    (tmp_path / "heard.onnx").write_bytes(model.SerializeToString())
-    with wave.open(str(tmp_path / "noise.wav"), "wb") as stream:
-        stream.setparams((1, 2, 8000, 0, "NONE", ""))
-        stream.writeframes(np.random.default_rng(0).integers(-9999, 9999, 8000, np.int16).tobytes())
+    path = tmp_path / "heard.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
 
-    code, out, err = run(capsys, tmp_path / "heard.onnx", tmp_path / "noise.wav", "--draw", tmp_path / "seen.png")
+
+def write_noise(path: Path, seconds: float) -> Path:
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, 8000, 0, "NONE", ""))
+        noise = np.random.default_rng(0).integers(-9999, 9999, round(8000 * seconds), np.int16)
+        stream.writeframes(noise.tobytes())
+    return path
+
+
+def test_a_sound_of_one_window_is_a_point_in_the_plane(
+    listener: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = write_noise(tmp_path / "noise.wav", 0.4)
+
+    code, out, err = run(capsys, listener, sound, "--draw", tmp_path / "seen.png")
 
     assert (code, err) == (0, "")
+    assert out.startswith(f"{sound}: ")
     assert "valence" in out
     with Image.open(tmp_path / "seen.png") as drawn:
-        assert drawn.mode == "RGB"
+        assert (drawn.mode, drawn.size) == ("RGB", (720, 720))
+
+
+def test_a_long_sound_has_a_line_for_each_window_and_a_trace(
+    listener: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = write_noise(tmp_path / "noise.wav", 2.0)
+
+    code, out, err = run(
+        capsys, listener, sound, "--json", "--step", "0.25", "--smooth", "1", "--draw", tmp_path / "seen.png"
+    )
+
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["time_s"] for line in lines] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5]
+    assert [line["frame"] for line in lines] == list(range(7))
+    raw = [line["results"]["emotion"]["valence"] for line in lines]
+    smooth = [line["smooth"]["valence"] for line in lines]
+    assert smooth[0] == raw[0]
+    assert np.ptp(smooth) < np.ptp(raw)
+    assert err.startswith(f"{sound}: 7 windows, ")
+    with Image.open(tmp_path / "seen.png") as drawn:
+        assert drawn.size == (1280, 720)
+
+
+def test_a_long_sound_is_one_line_for_people_and_is_smoothed_only_if_wanted(
+    listener: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = write_noise(tmp_path / "noise.wav", 2.0)
+
+    code, out, err = run(capsys, listener, sound)
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert "mostly " in out
+    assert "smooth" in json.loads(run(capsys, listener, sound, "--json")[1].splitlines()[0])
+    _, out, _ = run(capsys, listener, sound, "--json", "--smooth", "0", "--frames", "2")
+    assert ["smooth" in json.loads(line) for line in out.splitlines()] == [False, False]
+
+
+def test_a_bad_sound_among_others_is_reported(
+    listener: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_noise(tmp_path / "b.wav", 0.4)
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+
+    code, out, err = run(capsys, listener, tmp_path)
+
+    assert (code, out.count("\n"), err.count("\n")) == (2, 1, 1)
+    assert "a.wav" in err
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Return a video of 12 pictures, 64 x 48, at 10 a second."""
+    return write_video(tmp_path / "street.avi", 12)
+
+
+def write_video(path: Path, count: int) -> Path:
+    pytest.importorskip("cv2", reason="video needs OpenCV")
+    with VideoWriter(path, 10.0, (48, 64)) as writer:
+        for index in range(count):
+            writer.write(np.full((48, 64, 3), 20 * index % 256, np.uint8))
+    return path
+
+
+def test_a_video_has_a_json_line_for_each_frame(
+    write_onnx: Write, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, write_onnx(), video, "--json")
+
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["frame"] for line in lines] == list(range(12))
+    assert [line["time_s"] for line in lines] == pytest.approx([index / 10 for index in range(12)])
+    assert all(line["skipped"] == 0 and line["file"] == str(video) for line in lines)
+    means = [line["results"]["raw"]["raw"]["mean"] for line in lines]
+    assert means == sorted(means)  # each is of its own frame
+    assert err.startswith(f"{video}: 12 frames, ")
+    assert err.count("\n") == 1
+
+
+def test_a_video_is_one_line_for_people(write_onnx: Write, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, write_onnx(), video, "--frames", "5")
+
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert out.startswith(f"{video}: 5 frames, ")
+    assert "[median pre " in out
+
+
+def test_the_overlay_of_a_video_is_a_video(
+    write_onnx: Write, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = tmp_path / "seen.mp4"
+
+    assert run(capsys, write_onnx(), video, "--draw", seen)[0] == 0
+
+    with VideoReader(seen) as reader, VideoReader(video) as original:
+        assert (reader.fps, reader.hw) == (10.0, (48, 64))
+        pairs = [
+            (drawn.astype(int), plain.astype(int)) for (_, drawn), (_, plain) in zip(reader, original, strict=True)
+        ]
+    assert len(pairs) == 12
+    assert all(abs(drawn - plain)[:24].mean() < 8 for drawn, plain in pairs)
+    assert abs(pairs[11][0] - pairs[11][1])[34:].max() > 60  # the time, in the lower left
+    assert "--force" in refused(capsys, write_onnx(), video, "--draw", seen)
+    assert not list(tmp_path.glob(".edge-*"))
+
+
+def test_a_folder_of_pictures_and_videos_is_drawn_each_by_its_kind(
+    write_onnx: Write, video: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video.rename(pictures / "c.avi")
+    (pictures / "d.mkv").write_bytes(b"no video")
+
+    code, out, err = run(capsys, write_onnx(), pictures, "--draw", tmp_path / "seen")
+
+    assert (code, out.count("\n"), err.count("\n")) == (2, 3, 1)
+    assert "d.mkv" in err
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["a.png", "b.jpg", "c.avi"]
+
+
+def test_an_overlay_of_another_kind_is_refused_before_any_work(
+    write_onnx: Write,
+    listener: Path,
+    tmp_path: Path,
+    pictures: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(isolate, "guard", lambda *args, **options: pytest.fail("work was done"))
+    (tmp_path / "film.mp4").touch()
+    (tmp_path / "song.wav").touch()
+    seen, picture = tmp_path / "seen", pictures / "a.png"
+
+    def said(artifact: Path, *words: object) -> str:
+        err = refused(capsys, artifact, *words)
+        assert list(tmp_path.glob("seen*")) == []
+        return err
+
+    assert "seen.mp4`" in said(write_onnx(), tmp_path / "film.mp4", "--draw", f"{seen}.png")
+    assert "expected .png" in said(write_onnx(), picture, "--draw", f"{seen}.mp4")
+    assert "expected .png" in said(listener, tmp_path / "song.wav", "--draw", f"{seen}.avi")
+    assert "need a folder" in said(write_onnx(), pictures, "--draw", f"{seen}.png")
+
+
+def test_options_that_would_do_nothing_are_refused(
+    write_onnx: Write, listener: Path, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictures / "a.png"
+
+    assert "`--frames`" in refused(capsys, write_onnx(), picture, "--frames", 3)
+    assert "`--step`" in refused(capsys, write_onnx(), picture, "--step", 3)
+    assert "`--smooth`" in refused(capsys, write_onnx(), picture, "--smooth", 3)
+    assert "gaps" in refused(capsys, listener, write_noise(tmp_path / "noise.wav", 1), "--step", 0.6)
+
+
+def test_ctrl_c_in_a_video_keeps_the_lines_and_discards_the_overlay(write_onnx: Write, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "long.avi", 1500)  # their lines do not fit into a pipe: the child has to wait
+    words = ["run", str(write_onnx()), str(video), "--json", "--threads", "1", "--draw", str(tmp_path / "seen.mp4")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    frames = [json.loads(line)["frame"] for line in (first + out).splitlines()]
+    assert frames == list(range(len(frames)))
+    assert len(frames) < 1500
+    assert not (tmp_path / "seen.mp4").exists()
+    assert not list(tmp_path.glob(".edge-*"))
+
+
+def test_a_reader_of_lines_that_has_enough_ends_a_video_quietly(write_onnx: Write, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "long.avi", 1500)
+    words = ["run", str(write_onnx()), str(video), "--json", "--threads", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+
+    assert (process.returncode, err) == (0, "")
+
+
+class Camera:
+    """What `VideoReader` is for camera 0: 10 pictures a second by its own clock, then `end` is called."""
+
+    fps, frames, hw, live = 30.0, None, (48, 64), True
+    end: Callable[[], None]
+
+    def __init__(self, source: object) -> None:
+        assert source == 0
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        for index in range(6):
+            time.sleep(0.02)  # so that the engine, which takes the newest only, sees each
+            yield index / 10, np.full((48, 64, 3), 40 * index, np.uint8)
+        time.sleep(0.5)  # all that was seen is written by now
+        self.end()
+        time.sleep(60)
+
+    def close(self) -> None:
+        """Release nothing."""
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
+    pytest.importorskip("cv2", reason="video needs OpenCV")
+    monkeypatch.setattr("edge.runtime.stream.VideoReader", Camera)
+    monkeypatch.setattr("edge.runtime.stream.JOIN_S", 0.1)  # `sleep` above cannot be woken
+    return Camera
+
+
+def test_ctrl_c_stops_a_camera_and_keeps_its_recording(
+    camera: type[Camera],
+    write_onnx: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(camera, "end", lambda self: os.kill(os.getpid(), signal.SIGINT), raising=False)
+    seen = tmp_path / "seen.mp4"
+
+    code, out, err = run(capsys, write_onnx(), "camera:0", "--json", "--draw", seen)
+
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert err.startswith(f"camera:0: {len(lines)} frames, ")
+    with VideoReader(seen) as reader:
+        assert reader.fps == 30.0
+        written = len(list(reader))
+    # at 30 a second, it lasts as long as what was seen
+    assert written == round((lines[-1]["time_s"] - lines[0]["time_s"]) * 30) + 1
+
+
+def test_the_recording_of_a_camera_that_fails_is_kept(
+    camera: type[Camera],
+    write_onnx: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unplug(self: Camera) -> None:
+        raise DeviceError("camera:0 stopped giving pictures")
+
+    monkeypatch.setattr(camera, "end", unplug, raising=False)
+
+    code, _, err = run(capsys, write_onnx(), "camera:0", "--draw", tmp_path / "seen.avi")
+
+    assert (code, err) == (4, "error: camera:0 stopped giving pictures\n")
+    with VideoReader(tmp_path / "seen.avi") as reader:
+        assert len(list(reader)) > 1
+
+
+def test_a_camera_stops_after_so_many_frames(
+    camera: type[Camera], write_onnx: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera, "end", lambda self: None, raising=False)
+
+    code, out, _ = run(capsys, write_onnx(), "camera:0", "--json", "--frames", 2)
+
+    assert (code, out.count("\n")) == (0, 2)
+
+
+def test_a_camera_is_the_only_input_and_has_a_number(
+    write_onnx: Write, listener: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "only input" in refused(capsys, write_onnx(), "camera:0", pictures)
+    assert "takes no camera" in refused(capsys, listener, "camera:0")
+    assert "has a number" in refused(capsys, write_onnx(), "camera:front")
+
+
+def test_a_name_that_is_taken_while_a_video_runs_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="video needs OpenCV")
+    target = tmp_path / "seen.mp4"
+
+    def record() -> None:
+        with Recorder(target, fps=10, hw=(48, 64), live=False, force=False):
+            target.write_bytes(b"precious")
+
+    with pytest.raises(InputError, match="exists"):
+        record()
+    assert target.read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["seen.mp4"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_on_a_terminal_and_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(stderr: io.StringIO) -> str:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        tally = Tally()
+        tally.add(Frame(index=0, time_s=61.0))
+        with Progress(Path("street.mp4"), "frame", 40) as progress:
+            progress.show(tally, 61.0)
+            progress.show(tally, 61.0)  # too soon for another
+        return stderr.getvalue()
+
+    line = shown(Terminal())
+    assert line.startswith("\rstreet.mp4: frame 1 of 40, 1:01, ")
+    assert line.count("street.mp4") == 1
+    assert line.endswith(" \r")
+    assert "\n" not in line
+    assert shown(io.StringIO()) == ""
+
+
+def test_a_choice_that_was_measured_is_told_once(
+    write_onnx: Write, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edge.runtime.engine_choice.usable_cpus", lambda: [0, 1])
+    words = ["run", str(write_onnx()), str(pictures / "a.png")]
+
+    first, second = [(cli.main(words), capsys.readouterr().err) for _ in range(2)]
+
+    assert first[0] == second[0] == 0
+    assert first[1].startswith("note: measured on this machine: onnxruntime, ")
+    assert second[1] == ""
+
+
+def test_a_file_that_is_not_the_one_of_the_manifest_is_noted(
+    write_onnx: Write, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = write_onnx()
+    manifest = artifact.parent / "manifest.json"
+
+    def noted(text: str) -> str:
+        manifest.write_text(text)
+        code, _, err = run(capsys, artifact, pictures / "a.png")
+        assert code == 0
+        return err
+
+    digest = hashlib.sha256(artifact.read_bytes()).hexdigest()
+    assert noted(json.dumps({"files": {artifact.name: {"sha256": digest}}})) == ""
+    other = noted(json.dumps({"files": {artifact.name: {"sha256": "0" * 64}}}))
+    assert other.startswith(f"note: `{artifact}` is not the file")
+    assert other.count("\n") == 1
+    for nothing in ("", "[]", '{"files": []}', '{"files": {"tiny.onnx": 3}}', "[" * 100_000):
+        assert noted(nothing) == ""
 
 
 def test_an_empty_folder_is_refused_and_inputs_are_not_done_twice(pictures: Path, tmp_path: Path) -> None:
@@ -364,12 +752,16 @@ def test_an_empty_folder_is_refused_and_inputs_are_not_done_twice(pictures: Path
         find_inputs([pictures], "audio")
     with pytest.raises(InputError, match="holds no image file"):
         find_inputs([tmp_path / "empty"], "image")
-    assert find_inputs([pictures / "b.jpg", pictures], "image") == [pictures / "b.jpg", pictures / "a.png"]
+    assert list(find_inputs([pictures / "b.jpg", pictures], "image")) == [pictures / "b.jpg", pictures / "a.png"]
 
 
 def test_two_inputs_of_one_name_cannot_share_a_folder_of_overlays(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same name"):
-        plan_overlays([tmp_path / "x" / "a.gif", tmp_path / "y" / "a.gif"], tmp_path / "out", into_folder=True)
+        plan_overlays(
+            dict.fromkeys([tmp_path / "x" / "a.gif", tmp_path / "y" / "a.gif"], Kind.PICTURE),
+            tmp_path / "out",
+            into_folder=True,
+        )
 
 
 def test_a_picture_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:

@@ -43,9 +43,24 @@ def test_a_face_is_framed_and_the_rest_of_the_picture_untouched() -> None:
 
 
 def test_the_score_of_a_face_at_the_top_moves_into_the_picture() -> None:
-    drawn = draw(GREY, Result(kind="faces", faces=(face(60, 0, 40),)))
+    drawn = draw(GREY, Result(kind="faces", faces=(face(60, 0, 60),)))
 
     assert (drawn[3:9, 64:70] < 100).any()
+
+
+def test_the_score_of_a_small_face_at_the_top_moves_below_its_landmarks() -> None:
+    drawn = draw(GREY, Result(kind="faces", faces=(face(60, 2, 25),)))
+
+    assert (drawn[30:40, 62:80] < 100).sum() > 100
+    assert (drawn[6:24, 65:80] < 100).sum() < 250  # a plate would have twice as much
+
+
+@pytest.mark.parametrize("picture", [GREY, np.zeros((20, 2500, 3), np.uint8)])
+def test_faces_of_any_size_in_pixels_can_be_drawn(picture: np.ndarray) -> None:
+    for side in np.arange(0, 12, 0.17):
+        for shift in (0.0, 0.3, 0.49, 0.5, 0.8):
+            drawn = draw(picture, Result(kind="faces", faces=(face(5 + shift, 4 + shift, side),)))
+            assert (drawn != picture).any()
 
 
 def test_a_limb_joins_its_joints_in_the_colour_of_its_side() -> None:
@@ -109,7 +124,7 @@ def test_pictures_that_do_not_belong_are_refused() -> None:
         draw(None, found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.lists(st.tuples(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.floats(0, 1e12)), max_size=3),
@@ -132,3 +147,57 @@ def test_pillow_is_not_imported_before_something_is_drawn() -> None:
     code = "import sys, edge.runtime.draw, edge.runtime.decode; sys.exit('PIL' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def crowd(hw: tuple[int, int]) -> tuple[Result, Result]:
+    """Return faces and people of many sizes all over a picture, over its borders too."""
+    rng = np.random.default_rng(5)
+    scale = np.array([hw[1], hw[0]])
+    people = []
+    for _ in range(6):
+        joints = (rng.uniform(0, 1, 2) + rng.uniform(-0.3, 0.3, (18, 2))) * scale
+        people.append(Person(keypoints=tuple(Keypoint(x, y, 1) for x, y in joints), score=1))
+    places = rng.uniform(-0.1, 1, (9, 2)) * scale
+    faces = tuple(face(x, y, rng.uniform(0, 0.5) * min(hw)) for x, y in places)
+    return Result(kind="faces", faces=faces), Result(kind="people", people=tuple(people))
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (65, 127), (33, 400), (301, 517), (40, 2500)])
+def test_drawing_by_blocks_is_drawing_at_once(hw: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
+    results = crowd(hw)
+    by_blocks = [draw(picture, result, caption="0:01") for result in results]
+
+    monkeypatch.setattr("edge.runtime.draw.BLOCK", 10_000)
+
+    for drawn, result in zip(by_blocks, results, strict=True):
+        at_once = draw(picture, result, caption="0:01")
+        assert (at_once != picture).any()
+        np.testing.assert_array_equal(drawn, at_once)
+
+
+def test_a_caption_is_a_plate_in_the_lower_left() -> None:
+    drawn = draw(GREY, Result(kind="faces"), caption="0:01.5")
+
+    changed = (drawn != GREY).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert rows.min() > 90
+    assert columns.max() < 60
+    assert (drawn[changed] < 60).any()
+    assert (drawn[changed] > 200).any()
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (10, 400), (400, 20)])
+def test_a_caption_without_room_is_left_out(hw: tuple[int, int]) -> None:
+    picture = np.full((*hw, 3), 128, np.uint8)
+
+    np.testing.assert_array_equal(draw(picture, Result(kind="faces"), caption="0:01.5"), picture)
+
+
+def test_a_picture_that_may_not_be_written_to_can_be_drawn_on() -> None:
+    picture = np.asfortranarray(GREY)
+    picture.flags.writeable = False
+
+    drawn = draw(picture, Result(kind="faces", faces=(face(60, 60, 40),)))
+
+    np.testing.assert_array_equal(drawn, draw(GREY, Result(kind="faces", faces=(face(60, 60, 40),))))
