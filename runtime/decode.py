@@ -218,11 +218,11 @@ def _checked(spec: OutputSpec, outputs: Mapping[str, NDArray[Any]]) -> Float32:
 def _run_faces(query: Query) -> Result:
     loc, conf, landm = (_head(query, width, what) for width, what in ((4, "boxes"), (2, "scores"), (10, "landmarks")))
     params: FaceParams = query.params
-    faces, truncated = decode_faces(loc, conf, landm, query.card.input.hw, params, query.geometry)
     lowest = params.display_threshold if query.threshold is None else query.threshold
+    faces, truncated = decode_faces(loc, conf, landm, query.card.input.hw, params, query.geometry, lowest=lowest)
     return Result(
         kind="faces",
-        faces=tuple(face for face in faces if face.score >= lowest),
+        faces=tuple(faces),
         truncated=truncated,
         nonfinite=_nonfinite(loc, conf, landm),
         original_hw=_picture_hw(query),

@@ -80,11 +80,16 @@ def priors(input_hw: tuple[int, int], min_sizes: Sequence[Sequence[float]], stri
     Raises:
         ShapeError: there would be more than 2**22.
     """
-    return _priors(tuple(input_hw), tuple(tuple(sizes) for sizes in min_sizes), tuple(strides))
+    return _columns(input_hw, min_sizes, strides).T
+
+
+def _columns(input_hw: tuple[int, int], min_sizes: Sequence[Sequence[float]], strides: Sequence[int]) -> Float32:
+    """Return the prior boxes as (4, N) rows of cx, cy, w, h, read-only: NumPy's loops over columns are long ones."""
+    return _cached(tuple(input_hw), tuple(tuple(sizes) for sizes in min_sizes), tuple(strides))
 
 
 @lru_cache(maxsize=8)
-def _priors(input_hw: tuple[int, int], min_sizes: tuple[tuple[float, ...], ...], strides: tuple[int, ...]) -> Float32:
+def _cached(input_hw: tuple[int, int], min_sizes: tuple[tuple[float, ...], ...], strides: tuple[int, ...]) -> Float32:
     height, width = input_hw
     maps = [(math.ceil(height / stride), math.ceil(width / stride)) for stride in strides]
     total = sum(rows * columns * len(sizes) for (rows, columns), sizes in zip(maps, min_sizes, strict=True))
@@ -98,7 +103,7 @@ def _priors(input_hw: tuple[int, int], min_sizes: tuple[tuple[float, ...], ...],
         level[..., 2] = np.array(sizes) / width
         level[..., 3] = np.array(sizes) / height
         levels.append(level.reshape(-1, 4))
-    result = np.concatenate(levels).astype(np.float32)
+    result = np.ascontiguousarray(np.concatenate(levels).astype(np.float32).T)
     result.setflags(write=False)
     return result
 
@@ -119,12 +124,7 @@ def decode_boxes(offsets: Float32, prior_boxes: Float32, variances: Sequence[flo
     """
     if offsets.shape != prior_boxes.shape or offsets.ndim != 2 or offsets.shape[1] != 4:
         raise ShapeError("offsets and priors must both be (N, 4)", got=(offsets.shape, prior_boxes.shape))
-    shift = np.clip(offsets[:, :2], -MAX_OFFSET, MAX_OFFSET) * np.float32(variances[0])
-    grow = np.minimum(np.clip(offsets[:, 2:], -MAX_OFFSET, MAX_OFFSET) * np.float32(variances[1]), MAX_LOG_SIZE)
-    centre = prior_boxes[:, :2] + shift * prior_boxes[:, 2:]
-    size = prior_boxes[:, 2:] * np.exp(grow)
-    low = centre - size / 2
-    return np.concatenate([low, low + size], axis=1)
+    return _corners(offsets.T, prior_boxes.T, variances).T
 
 
 def decode_landmarks(offsets: Float32, prior_boxes: Float32, variances: Sequence[float] = (0.1, 0.2)) -> Float32:
@@ -144,8 +144,7 @@ def decode_landmarks(offsets: Float32, prior_boxes: Float32, variances: Sequence
     """
     if offsets.ndim != 2 or offsets.shape[1] != 10 or prior_boxes.shape != (len(offsets), 4):
         raise ShapeError("offsets must be (N, 10) and priors (N, 4)", got=(offsets.shape, prior_boxes.shape))
-    points = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET).reshape(-1, 5, 2) * np.float32(variances[0])
-    return np.asarray(prior_boxes[:, None, :2] + points * prior_boxes[:, None, 2:], np.float32)
+    return _points(offsets.T.reshape(5, 2, -1), prior_boxes.T, variances).transpose(2, 0, 1)
 
 
 def decode_faces(
@@ -155,10 +154,13 @@ def decode_faces(
     input_hw: tuple[int, int],
     params: FaceParams,
     geometry: Geometry | None = None,
+    *,
+    lowest: float = 0.0,
 ) -> tuple[list[Face], bool]:
     """Return the faces in a picture, best first, and whether a cap was hit.
 
-    Rows with a value that is not finite take no part. `display_threshold` is not applied.
+    Only candidates are decoded: a picture without faces costs one comparison a prior. Rows with a value that is not
+    finite take no part. `display_threshold` is not applied.
 
     Args:
         loc: (N, 4) float32, box offsets.
@@ -167,37 +169,72 @@ def decode_faces(
         input_hw: height and width of the network input, pixels; N must be its number of priors.
         params: constants.
         geometry: maps to the original picture; None leaves input pixels.
+        lowest: lowest score to return, 0..1. The result is the same as leaving out the others afterwards.
 
     Raises:
         ShapeError: the arrays are not of these shapes.
     """
-    anchors = priors(input_hw, params.min_sizes, params.strides)
+    anchors = _columns(input_hw, params.min_sizes, params.strides)
+    count = anchors.shape[1]
     shapes = (loc.shape, conf.shape, landm.shape)
-    if shapes != ((len(anchors), 4), (len(anchors), 2), (len(anchors), 10)):
+    if shapes != ((count, 4), (count, 2), (count, 10)):
         raise ShapeError(
             "face outputs do not fit the prior boxes of the input",
-            expected=f"{len(anchors)} rows of 4, 2 and 10 at {input_hw[0]} x {input_hw[1]}",
+            expected=f"{count} rows of 4, 2 and 10 at {input_hw[0]} x {input_hw[1]}",
             got=shapes,
         )
     candidates = np.flatnonzero(conf[:, 1] > params.score_threshold)  # false for NaN
-    finite = np.isfinite(loc[candidates]).all(axis=1) & np.isfinite(landm[candidates]).all(axis=1)
-    candidates = candidates[finite & np.isfinite(conf[candidates]).all(axis=1)]
-    scores = conf[candidates, 1]
-    height, width = input_hw
-    scale: Float32 = np.array([width, height], np.float32)
+    if lowest > params.score_threshold and len(candidates) <= min(params.pre_nms, params.keep):
+        # A box is suppressed by better ones only, and so few hit no cap: those that nobody asks for can go at once.
+        candidates = candidates[conf[candidates, 1].astype(np.float64) >= lowest]
+    rows = [head.take(candidates, axis=0) for head in (loc, conf, landm)]
+    finite = [np.isfinite(values) for values in rows]
+    if not all(values.all() for values in finite):  # seldom; row by row takes longer
+        fit = np.logical_and.reduce([values.all(axis=1) for values in finite])
+        candidates, rows = candidates[fit], [values[fit] for values in rows]
+    if not len(candidates):
+        return [], False
+    scores = rows[1][:, 1]
     # Two steps, as in the origin: float32 rounding decides which of two boxes at the threshold survives.
-    resize: Float32 = np.array((1.0, 1.0) if geometry is None else geometry.scale_xy, np.float32)
-    boxes = decode_boxes(loc[candidates], anchors[candidates], params.variances)
-    boxes = np.asarray(boxes * np.tile(scale, 2) / np.tile(resize, 2), np.float32)
-    kept, truncated = nms(boxes, scores, params.nms_iou, pre_nms=params.pre_nms, keep=params.keep)
-    chosen = candidates[kept]
-    points = decode_landmarks(landm[chosen], anchors[chosen], params.variances) * scale / resize
+    height, width = input_hw
+    scale: Float32 = np.array([[width], [height]], np.float32)
+    resize: Float32 = np.array((1.0, 1.0) if geometry is None else geometry.scale_xy, np.float32)[:, None]
+    near = anchors.take(candidates, axis=1)
+    boxes = _corners(np.ascontiguousarray(rows[0].T), near, params.variances)
+    corners = boxes.reshape(2, 2, -1)
+    corners *= scale
+    corners /= resize
+    kept, truncated = nms(boxes.T, scores, params.nms_iou, pre_nms=params.pre_nms, keep=params.keep)
+    scores = scores[kept]
+    if lowest > params.score_threshold:
+        kept = kept[: np.count_nonzero(scores.astype(np.float64) >= lowest)]
+    points = _points(rows[2].take(kept, axis=0).T.reshape(5, 2, -1), near.take(kept, axis=1), params.variances)
+    points *= scale
+    points /= resize
+    # Whole columns become Python numbers at once, and are zipped: number by number takes five times as long.
+    columns = (boxes.take(kept, axis=1).tolist(), scores[: len(kept)].tolist(), points.tolist())
+    landmarks = zip(*(zip(x, y, strict=True) for x, y in columns[2]), strict=True)
     faces = [
-        Face(
-            box_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-            score=float(score),
-            landmarks=tuple((float(x), float(y)) for x, y in marks),
-        )
-        for box, score, marks in zip(boxes[kept], scores[kept], points, strict=True)
+        Face(box_xyxy=box, score=score, landmarks=marks)
+        for box, score, marks in zip(zip(*columns[0], strict=True), columns[1], landmarks, strict=True)
     ]
     return faces, truncated
+
+
+def _corners(offsets: Float32, anchors: Float32, variances: Sequence[float]) -> Float32:
+    """Return (4, N) boxes of (4, N) offsets: `decode_boxes` in columns, over which NumPy's loops are long."""
+    offsets = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET)
+    size = anchors[2:] * np.exp(np.minimum(offsets[2:] * np.float32(variances[1]), MAX_LOG_SIZE))
+    corners = np.empty((4, offsets.shape[1]), np.float32)
+    low = anchors[:2] + offsets[:2] * np.float32(variances[0]) * anchors[2:]
+    np.subtract(low, size / 2, out=corners[:2])
+    np.add(corners[:2], size, out=corners[2:])
+    return corners
+
+
+def _points(offsets: Float32, anchors: Float32, variances: Sequence[float]) -> Float32:
+    """Return (5, 2, N) landmarks of (5, 2, N) offsets: `decode_landmarks` in columns."""
+    points = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET) * np.float32(variances[0])
+    points *= anchors[2:]
+    points += anchors[:2]
+    return points

@@ -108,7 +108,7 @@ def test_strides_without_sizes_are_refused() -> None:
         FaceParams(strides=(8, 16))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 3.0, 1e3, 1e20, 3e38]))
 def test_any_head_gives_finite_faces_in_order(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
