@@ -219,12 +219,17 @@ def _run_faces(query: Query) -> Result:
     loc, conf, landm = (_head(query, width, what) for width, what in ((4, "boxes"), (2, "scores"), (10, "landmarks")))
     params: FaceParams = query.params
     lowest = params.display_threshold if query.threshold is None else query.threshold
-    faces, truncated = decode_faces(loc, conf, landm, query.card.input.hw, params, query.geometry, lowest=lowest)
+    nonfinite = _nonfinite(
+        loc, conf, landm
+    )  # first: it reads in order, and leaves in the cache what is picked out next
+    faces, truncated = decode_faces(
+        loc, conf, landm, query.card.input.hw, params, query.geometry, lowest=lowest, finite=not nonfinite
+    )
     return Result(
         kind="faces",
         faces=tuple(faces),
         truncated=truncated,
-        nonfinite=_nonfinite(loc, conf, landm),
+        nonfinite=nonfinite,
         original_hw=_picture_hw(query),
     )
 
