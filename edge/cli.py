@@ -12,12 +12,14 @@ import difflib
 import errno
 import importlib
 import io
+import math
 import os
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from types import FrameType
 
 import click
@@ -35,6 +37,7 @@ VERBS = {
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
 EXIT_BUG = 70
+PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -91,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words or os.environ.get("EDGE_DEBUG", "") not in ("", "0")
     try:
-        with _sigterm_raises():
+        with _signals_raise():
             code = _invoke(words or ["--help"])
             sys.stdout.flush()  # a full disk shows here, while it can still be told
     except BaseException as exc:  # every way out of a verb ends in one line and a code
@@ -203,18 +206,31 @@ def _abandon_stdout() -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C, so that temporary files go and children end."""
+def _signals_raise() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that temporary files go and children end; and let neither cut that off.
 
-    def raise_terminated(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
+    A signal that follows another within `PATIENCE_S` is passed over: launchers that forward Ctrl-C to a child that the
+    terminal has told already send it twice. A later one is heard, so that a clean-up that hangs can be left.
+    """
+    last = -math.inf
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        if monotonic() - last > PATIENCE_S:
+            last = monotonic()
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    # Where Ctrl-C is ignored, as in the background of a shell, or somebody else's, it stays so.
+    numbers = [signal.SIGTERM, *[signal.SIGINT] * (signal.getsignal(signal.SIGINT) is signal.default_int_handler)]
+    before = {}
     try:
-        before = signal.signal(signal.SIGTERM, raise_terminated)
+        for number in numbers:
+            before[number] = signal.signal(number, interrupt)
     except ValueError:  # not the main thread
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import statistics
@@ -186,9 +187,9 @@ class Progress:
 class Recorder:
     """The overlay of a video or a camera: a file that appears when it is finished, in a `with` block.
 
-    Every picture of a video is written once. A camera's come as they can, and are repeated or left out so that the
-    recording plays at the speed of the clock. When something ends a camera, be it an error or Ctrl-C, the recording
-    so far is kept; a video's is discarded.
+    Every picture of a video is written once; of one that is slower than encoders go, as often as its speed needs. A
+    camera's come as they can, and are repeated or left out so that the recording plays at the speed of the clock. When
+    something ends a camera, be it an error or Ctrl-C, the recording so far is kept; a video's is discarded.
 
     Args:
         target: the file; None records nothing.
@@ -200,22 +201,23 @@ class Recorder:
 
     def __init__(self, target: Path | None, *, fps: float, hw: tuple[int, int], live: bool, force: bool) -> None:
         self._target = target
-        self._fps = fps
         self._live = live
         self._force = force
         self._start_s: float | None = None
         self._written = 0
         self._writer: VideoWriter | None = None
         if target is not None:
-            from .runtime.video import VideoWriter
+            from .runtime.video import MIN_FPS, VideoWriter
 
-            self._writer = VideoWriter(target, fps, hw)
+            self._each = max(1, math.ceil(MIN_FPS / fps))
+            self._fps = fps * self._each
+            self._writer = VideoWriter(target, self._fps, hw)
 
     def add(self, frame: Frame) -> None:
         """Draw a frame and append it."""
         if self._writer is None or frame.picture is None or frame.result is None:
             return
-        copies = 1
+        copies = self._each
         if self._live:
             self._start_s = frame.time_s if self._start_s is None else self._start_s
             copies = int((frame.time_s - self._start_s) * self._fps) + 1 - self._written

@@ -85,17 +85,17 @@ def plan_overlays(files: Mapping[Path, Kind], out: Path, *, into_folder: bool, f
     if into_folder:
         if out.suffix.lower() in OVERLAY_SUFFIXES[Kind.PICTURE] + OVERLAY_SUFFIXES[Kind.VIDEO] and not out.is_dir():
             raise InputError(
-                "overlays of several inputs need a folder", got=f"`{out}`", hint=f"pass `--draw {out.stem}/`"
+                "overlays of several inputs need a folder", got=f"`{out}`", hint=f"pass `--draw {out.with_suffix('')}/`"
             )
         plan = {file: out / _overlay_name(file, kind) for file, kind in files.items()}
     else:
         plan = dict.fromkeys(files, out)
     for file, target in plan.items():
         _refuse_suffix(file, files[file], target)
-    if len(set(plan.values())) < len(plan):
-        raise InputError(
-            "two inputs have the same name, and so would their overlays", hint="run them one folder a time"
-        )
+    owners: dict[Path, Path] = {}
+    for file, target in plan.items():
+        if (other := owners.setdefault(target, file)) != file:
+            raise InputError(f"`{other}` and `{file}` would have one overlay, `{target}`", hint="draw them in two runs")
     if into_folder:
         out.mkdir(parents=True, exist_ok=True)
     inputs = {os.path.realpath(file) for file in files}

@@ -34,6 +34,7 @@ __all__ = [
     "check_decoder",
     "decode",
     "decoder_names",
+    "energy",
     "get_decoder",
     "register",
 ]
@@ -211,8 +212,10 @@ def _checked(spec: OutputSpec, outputs: Mapping[str, NDArray[Any]]) -> Float32:
         raise InputError(f"output `{spec.name}` is not numeric", got=array.dtype)
     if array.shape != spec.shape:
         raise ShapeError(f"output `{spec.name}` has the wrong shape", expected=spec.shape, got=array.shape)
+    if array.dtype == np.float32:
+        return array
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted as such
-        return np.asarray(array, np.float32)
+        return array.astype(np.float32)
 
 
 def _run_faces(query: Query) -> Result:
@@ -259,7 +262,7 @@ def _run_people(query: Query) -> Result:
         )
     nonfinite = 0
     # One pass tells that every value is tame, which is the rule; only then is nothing to be counted or clipped.
-    if not max(_energy(heatmaps), _energy(pafs)) <= MAX_MAP**2:
+    if not max(energy(heatmaps), energy(pafs)) <= MAX_MAP**2:
         nonfinite = _nonfinite(heatmaps[:-1], pafs)
         # Zero is "no joint, no limb"; anything else would spread through the interpolation or win a maximum. Products
         # along limbs must stay inside float32; trained maps are within -2..2.
@@ -308,10 +311,10 @@ def _run_raw(query: Query) -> Result:
 
 
 def _nonfinite(*arrays: Float32) -> int:
-    return sum(int(array.size - np.isfinite(array).sum()) for array in arrays if not math.isfinite(_energy(array)))
+    return sum(int(array.size - np.isfinite(array).sum()) for array in arrays if not math.isfinite(energy(array)))
 
 
-def _energy(array: Float32) -> float:
+def energy(array: Float32) -> float:
     """Return the sum of squares: NaN or infinite if a value is, or if one is beyond 1e19; several times cheaper."""
     flat = array.ravel()
     with np.errstate(all="ignore"):

@@ -142,7 +142,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
     Args:
         error: any exception; an `EdgeError` adds its hint.
-        limit: longest line, characters; the middle of a longer one is cut, so that the hint survives.
+        limit: longest line, characters; the middle of a longer one is cut, so that the reason at its end and the hint
+            survive.
     """
     text = str(error) or type(error).__name__
     hint = getattr(error, "hint", None)
@@ -150,7 +151,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     tail = _printable(f"; hint: {hint}") if hint else ""
     room = max(limit - len(tail), 40)
     if len(head) > room:
-        head = head[: room - 2] + " …"
+        front = (room - 3) // 2
+        head = f"{head[:front]} … {head[front + 3 - room :]}"
     return (head + tail)[:limit]
 
 

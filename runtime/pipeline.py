@@ -221,15 +221,21 @@ class Pipeline:
         started = perf_counter()
         geometry, picture = None, None
         if isinstance(loaded, tuple):
-            samples, rate = loaded
+            samples, rate = _floats(loaded[0]), loaded[1]
+            if not isinstance(rate, int | np.integer):
+                raise InputError("the rate of a sound must be a whole number", expected="Hz", got=repr(rate)[:40])
             if rate <= 0 or samples.ndim != 1:
                 raise ShapeError("sound must be (n,) samples at a rate above 0", got=(samples.shape, rate))
-            tensor = prepare_audio(np.asarray(samples, np.float32), rate, self.card.input)
+            tensor = prepare_audio(samples, int(rate), self.card.input)
         elif self._preparer is not None:
             picture = as_rgb(loaded)
             tensor, geometry = self._preparer(picture)
         else:
-            tensor = np.ascontiguousarray(loaded, np.float32)
+            tensor = np.ascontiguousarray(_floats(loaded))
+            if tensor.shape != self.card.input.shape:  # here, where a stream goes on with the next one
+                raise ShapeError(
+                    f"`{self.card.model}` takes another tensor", expected=self.card.input.shape, got=tensor.shape
+                )
         return Prepared(tensor, geometry, picture, (perf_counter() - started) * 1e3)
 
     def infer(self, prepared: Prepared) -> tuple[dict[str, Float32], float]:
@@ -271,3 +277,11 @@ class Pipeline:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _floats(array: object) -> Float32:
+    """Return an array of real numbers as float32, the same one if it is that already."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError("this input takes real numbers", expected="a NumPy array of them", got=got)
+    return np.asarray(array, np.float32)

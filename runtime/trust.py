@@ -20,11 +20,18 @@ MAX_ENTRIES = 2000
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: `$EDGE_CACHE`, else `$XDG_CACHE_HOME/edge`, else `~/.cache/edge`; it may not exist."""
+    """Return the cache folder: `$EDGE_CACHE`, else `$XDG_CACHE_HOME/edge`, else `~/.cache/edge`; it may not exist.
+
+    Where there is no home either, it is a place in which nothing can be.
+    """
     if named := os.environ.get("EDGE_CACHE"):
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path(os.path.expanduser("~")) / ".cache") / "edge"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "edge"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):  # a user without a name, as in some containers: no folder `~` shall appear here
+        return Path(os.devnull) / "edge"
+    return Path(home) / ".cache" / "edge"
 
 
 def is_trusted(path: str | os.PathLike[str]) -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .errors import DeviceError, InputError, MediaError, MissingExtraError, ResourceError, ShapeError
 
-__all__ = ["DEFAULT_FPS", "VIDEO_SUFFIXES", "VideoReader", "VideoWriter"]
+__all__ = ["DEFAULT_FPS", "MIN_FPS", "VIDEO_SUFFIXES", "VideoReader", "VideoWriter"]
 
 UInt8 = NDArray[np.uint8]
 
@@ -143,6 +143,7 @@ class VideoReader:
                 f"{self._name} is cut short",
                 expected=f"{self.frames} pictures in {promised_s:.2f} s",
                 got=f"{self._read} in {self._time_s:.2f} s",
+                hint=f"take the first {self._read} only: `--frames {self._read}`",
             )
 
 
@@ -184,10 +185,15 @@ class VideoWriter:
         self._temporary = temporary
         height, width = (side + side % 2 for side in hw)
         code = self._cv2.VideoWriter.fourcc(*CODECS[suffix])
-        self._writer = self._cv2.VideoWriter(temporary, self._cv2.CAP_FFMPEG, code, float(fps), (width, height))
-        if not self._writer.isOpened():
+        try:
+            self._writer = self._cv2.VideoWriter(temporary, self._cv2.CAP_FFMPEG, code, float(fps), (width, height))
+            if not self._writer.isOpened():
+                raise InputError(
+                    f"no encoder for `{self._path}`", expected="a size and rate that it takes", got=(hw, fps)
+                )
+        except BaseException:  # Ctrl-C too
             self.discard()
-            raise InputError(f"no encoder for `{self._path}`", expected="a size and rate that it takes", got=(hw, fps))
+            raise
 
     def write(self, rgb: UInt8) -> None:
         """Append a picture.

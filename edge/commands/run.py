@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +34,9 @@ MAX_MANIFEST_BYTES = 16 << 20
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--draw",
-    "overlay",
-    type=click.Path(path_type=Path),
-    help="Write an overlay: .png or .jpg of a picture or a sound, .mp4 or .avi of a video or a camera; or a folder.",
+    "draw_to",
+    type=click.Path(),
+    help="Write an overlay: .png or .jpg of a picture or a sound, .mp4 or .avi of a video or a camera; or `folder/`.",
 )
 @click.option(
     "--engine",
@@ -77,7 +78,7 @@ MAX_MANIFEST_BYTES = 16 << 20
 def command(
     artifact: Path,
     inputs: tuple[Path, ...],
-    overlay: Path | None,
+    draw_to: str | None,
     engine: str,
     threads: int | None,
     threshold: float | None,
@@ -112,10 +113,14 @@ def command(
 
     card = load_card(card_file) if card_file else read_card(artifact)
     files = find_inputs(inputs, card.input.kind)
+    if draw_to == "":  # of a variable that is not set; `Path` would take it for this folder
+        raise InputError("`--draw` is empty", expected="a file or a folder")
+    overlay = None if draw_to is None else Path(draw_to)
     _refuse_idle(card, files, overlay, frames=frames, step_s=step_s, half_life_s=half_life_s)
     overlays: Mapping[Path, Path] = {}
-    if overlay is not None:
-        into_folder = len(files) > 1 or overlay.is_dir() or inputs[0].is_dir()
+    if overlay is not None and draw_to is not None:
+        named_folder = draw_to.endswith(("/", os.sep))  # which `Path` forgets
+        into_folder = named_folder or len(files) > 1 or overlay.is_dir() or inputs[0].is_dir()
         overlays = plan_overlays(files, overlay, into_folder=into_folder, force=force)
     if isolate:
         from ..runtime.isolate import guard

@@ -210,6 +210,61 @@ def test_a_signal_ends_with_its_code_and_one_line(number: signal.Signals, code: 
     assert err.count("\n") == 1
 
 
+def test_a_line_that_is_too_long_keeps_its_reason_and_its_hint() -> None:
+    error = errors.InputError(f"cannot read `{'x' * 500}`: no such file", hint="look elsewhere")
+
+    line = errors.one_line(error)
+
+    assert len(line) == 300
+    assert line.startswith("error: cannot read `xxx")
+    assert line.endswith("xxx`: no such file; hint: look elsewhere")
+
+
+# As SLOW, with something to clean up, which a second signal finds under way.
+UNTIDY = SLOW.replace(
+    "    time.sleep(60)\n",
+    "    try:\n"
+    "        time.sleep(60)\n"
+    "    finally:\n"
+    "        print('cleaning', flush=True)\n"
+    "        sys.stdin.readline()\n"
+    "        print('clean', flush=True)\n",
+)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_cut_off_what_the_first_one_cleans_up(second: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", UNTIDY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cleaning\n"
+        process.send_signal(second)
+        out, err = process.communicate("go on\n", timeout=60)
+
+    assert (process.returncode, out, err) == (130, "clean\n", "error: interrupted\n")
+
+
+def test_a_later_signal_leaves_a_clean_up_that_hangs() -> None:
+    hurried = UNTIDY.replace("sys.exit(", "cli.PATIENCE_S = 0.0\nsys.exit(")
+    with subprocess.Popen(
+        [sys.executable, "-c", hurried],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cleaning\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert process.stdout.read() == ""
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -265,6 +266,16 @@ def test_overlays_of_many_go_to_a_folder(
     assert run(capsys, write_onnx(), pictures, "--draw", tmp_path / "new" / "seen")[0] == 0
 
     assert sorted(path.name for path in (tmp_path / "new" / "seen").iterdir()) == ["a.png", "b.jpg"]
+
+
+def test_a_slash_names_a_folder_of_overlays_and_no_name_is_refused(
+    write_onnx: Write, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, write_onnx(), pictures / "a.png", "--draw", f"{tmp_path / 'seen'}/")
+
+    assert (code, err) == (0, "")
+    assert os.listdir(tmp_path / "seen") == ["a.png"]
+    assert "`--draw` is empty" in refused(capsys, write_onnx(), pictures / "a.png", "--draw", "")
 
 
 def test_an_overlay_never_replaces_its_own_input(
@@ -538,7 +549,9 @@ def test_an_overlay_of_another_kind_is_refused_before_any_work(
     assert "seen.mp4`" in said(write_onnx(), tmp_path / "film.mp4", "--draw", f"{seen}.png")
     assert "expected .png" in said(write_onnx(), picture, "--draw", f"{seen}.mp4")
     assert "expected .png" in said(listener, tmp_path / "song.wav", "--draw", f"{seen}.avi")
-    assert "need a folder" in said(write_onnx(), pictures, "--draw", f"{seen}.png")
+    assert f"need a folder, got `{seen}.png`; hint: pass `--draw {seen}/`" in said(
+        write_onnx(), pictures, "--draw", f"{seen}.png"
+    )
 
 
 def test_options_that_would_do_nothing_are_refused(
@@ -591,6 +604,7 @@ class Camera:
 
     fps, frames, hw, live = 30.0, None, (48, 64), True
     end: Callable[[], None]
+    woken: threading.Event  # what a real driver does not have: no thread is left to the next test
 
     def __init__(self, source: object) -> None:
         assert source == 0
@@ -601,18 +615,23 @@ class Camera:
             yield index / 10, np.full((48, 64, 3), 40 * index, np.uint8)
         time.sleep(0.5)  # all that was seen is written by now
         self.end()
-        time.sleep(60)
+        self.woken.wait(60)
 
     def close(self) -> None:
         """Release nothing."""
 
 
 @pytest.fixture
-def camera(monkeypatch: pytest.MonkeyPatch) -> type[Camera]:
+def camera(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Camera]]:
     pytest.importorskip("cv2", reason="video needs OpenCV")
     monkeypatch.setattr("edge.runtime.stream.VideoReader", Camera)
-    monkeypatch.setattr("edge.runtime.stream.JOIN_S", 0.1)  # `sleep` above cannot be woken
-    return Camera
+    monkeypatch.setattr("edge.runtime.stream.JOIN_S", 0.1)
+    monkeypatch.setattr(Camera, "woken", threading.Event(), raising=False)
+    yield Camera
+    Camera.woken.set()
+    for thread in threading.enumerate():
+        if thread.name == "edge-reader":
+            thread.join()
 
 
 def test_ctrl_c_stops_a_camera_and_keeps_its_recording(
@@ -688,6 +707,25 @@ def test_a_name_that_is_taken_while_a_video_runs_is_kept(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["seen.mp4"]
 
 
+def test_a_time_lapse_slower_than_encoders_go_is_drawn_at_its_own_speed(
+    write_onnx: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cv2", reason="video needs OpenCV")
+    video = write_video(tmp_path / "lapse.avi", 3)
+    header = bytearray(video.read_bytes())
+    place = header.index(b"strh") + 28  # scale and rate of the stream: pictures a second are rate / scale
+    header[place : place + 8] = (5).to_bytes(4, "little") + (2).to_bytes(4, "little")
+    video.write_bytes(header)
+
+    code, _, err = run(capsys, write_onnx(), video, "--draw", tmp_path / "seen.avi")
+
+    assert (code, err) == (0, "")
+    with VideoReader(video) as slow, VideoReader(tmp_path / "seen.avi") as seen:
+        assert slow.fps == 0.4
+        assert seen.fps == pytest.approx(1.2)
+        assert len(list(seen)) == 3 * len(list(slow))
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -756,7 +794,7 @@ def test_an_empty_folder_is_refused_and_inputs_are_not_done_twice(pictures: Path
 
 
 def test_two_inputs_of_one_name_cannot_share_a_folder_of_overlays(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="same name"):
+    with pytest.raises(InputError, match="would have one overlay"):
         plan_overlays(
             dict.fromkeys([tmp_path / "x" / "a.gif", tmp_path / "y" / "a.gif"], Kind.PICTURE),
             tmp_path / "out",

@@ -187,3 +187,18 @@ def test_a_cache_that_cannot_be_written_only_costs_time(
     monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "file" / "below"))
 
     assert not trust.trust(write_onnx())
+
+
+def test_a_user_without_a_home_gets_no_folder_called_tilde(
+    write_onnx: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it is where the user's number has no name
+    monkeypatch.chdir(tmp_path)
+    path = write_onnx()
+    before = sorted(tmp_path.iterdir())
+
+    assert not trust.trust(path)
+    assert not trust.is_trusted(path)
+    assert sorted(tmp_path.iterdir()) == before

@@ -70,6 +70,42 @@ def test_sound_goes_in_as_a_file_or_as_samples_with_a_rate(write_onnx: Write, tm
             pipeline(PICTURE)
 
 
+TONE = np.sin(np.arange(4000) * 0.3).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("sound", "match"),
+    [
+        ((TONE.tolist(), 8000), "real numbers.*got list"),
+        ((None, 8000), "real numbers.*got NoneType"),
+        ((TONE.astype(np.complex64), 8000), "real numbers.*got complex64"),
+        ((np.array(["a", "b"]), 8000), "real numbers.*got <U1"),
+        ((TONE, 8000.0), "whole number.*got 8000.0"),
+        ((TONE, "8000"), "whole number.*got '8000'"),
+        ((TONE, 0), "rate above 0"),
+        ((TONE[None], 8000), "rate above 0"),
+    ],
+)
+def test_what_is_no_sound_is_refused_and_costs_a_stream_one_frame(
+    write_onnx: Write, sound: tuple[Float32, int], match: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    with Pipeline.load(write_onnx(card=audio_card())) as pipeline:
+        with pytest.raises(InputError, match=match):
+            pipeline(sound)
+        with pipeline.stream([(TONE, 8000), sound, (TONE, 8000)]) as frames:
+            assert [frame.error is None for frame in frames] == [True, False, True]
+
+
+def test_a_bad_tensor_costs_a_stream_one_frame(write_onnx: Write, tiny_card: Cards) -> None:
+    pytest.importorskip("onnxruntime")
+    card = tiny_card(input=InputSpec(shape=(1, 3, 8, 8), kind="tensor", layout="any"))
+    good = np.ones((1, 3, 8, 8), np.float32)
+    bad = [good[0], good.astype(np.complex64), np.full(good.shape, "x")]
+    with Pipeline.load(write_onnx(card=card)) as pipeline, pipeline.stream([good, *bad, good]) as frames:
+        assert [frame.error is None for frame in frames] == [True, False, False, False, True]
+
+
 def test_a_tensor_card_takes_the_tensor_itself_and_no_file(write_onnx: Write, tiny_card: Cards) -> None:
     pytest.importorskip("onnxruntime")
     card = tiny_card(input=InputSpec(shape=(1, 3, 8, 8), kind="tensor", layout="any"))

@@ -136,8 +136,10 @@ def test_a_file_that_ends_long_before_its_promise_is_refused_after_its_pictures(
 
     for _ in range(60):
         next(reader)
-    with pytest.raises(MediaError, match=r"cut short.*100 pictures in 4\.00 s.*60 in 2\.36 s"):
+    with pytest.raises(MediaError, match=r"cut short.*100 pictures in 4\.00 s.*60 in 2\.36 s") as caught:
         next(reader)
+    assert caught.value.hint is not None
+    assert "`--frames 60`" in caught.value.hint
     assert capture.released
 
 
@@ -234,6 +236,21 @@ def test_an_error_or_a_discard_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="no picture"), VideoWriter(tmp_path / "out.avi", 25.0, (32, 32)):
         pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_ctrl_c_while_the_encoder_opens_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    class Interrupted:
+        fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+        def __init__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cv2, "VideoWriter", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        VideoWriter(tmp_path / "out.mp4", 25.0, (32, 32))
     assert os.listdir(tmp_path) == []
 
 
