@@ -127,7 +127,7 @@ def choose(path: str | os.PathLike[str], card: Card, *, engine: str = "auto", th
     if any(row.error for row in rows):
         remark = "not kept, for a candidate failed"  # memory, say, may be there the next time
     elif not _remember(entry, rows):
-        remark = "not kept, for the cache folder cannot be written"
+        remark = "not kept, for the cache folder cannot be written, or is open to others"
     return _choice(rows, cached=False, remark=remark)
 
 

@@ -238,8 +238,8 @@ class Stream:
         latest: bool | None = None,
     ) -> None:
         try:
-            if not 1 <= depth <= MAX_DEPTH:
-                raise InputError("bad stream depth", expected=f"1 to {MAX_DEPTH}", got=depth)
+            if not (isinstance(depth, int) and 1 <= depth <= MAX_DEPTH):
+                raise InputError("bad stream depth", expected=f"a whole number, 1 to {MAX_DEPTH}", got=depth)
             self._smoother = None if half_life_s is None else Smoother(half_life_s)
         except BaseException:
             source.close()
@@ -315,6 +315,8 @@ def open_source(
             raise InputError("a camera has a number", expected="`camera:0`", got=f"`{os.fspath(source)}`")
         return _open_video(int(number[1]), spec)
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):  # of a variable that is not set; `Path` would take it for this folder
+            raise _not_a_source("an empty path")
         return _open_path(Path(source), spec, step_s)
     if isinstance(source, int) and not isinstance(source, bool):
         return _open_video(source, spec)

@@ -293,7 +293,7 @@ def test_an_entry_that_others_may_write_to_or_a_link_counts_as_none(
     entry.parent.chmod(0o777)
     shared = choose(path, tiny_card())
     assert not shared.cached
-    assert "not kept, for the cache folder cannot be written" in shared.note
+    assert "not kept, for the cache folder cannot be written, or is open to others" in shared.note
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="owners are a POSIX matter")
@@ -318,7 +318,7 @@ def test_a_cache_that_cannot_be_written_costs_time_and_is_said(
     for _ in range(2):
         choice = choose(path, tiny_card())
         assert (choice.threads, choice.cached) == (2, False)
-        assert choice.note.endswith("not kept, for the cache folder cannot be written")
+        assert choice.note.endswith("not kept, for the cache folder cannot be written, or is open to others")
 
 
 def test_the_oldest_entries_go(

@@ -683,6 +683,7 @@ def test_streams_and_calls_share_a_pipeline_and_a_process(
         (numbered(0), "put a single picture"),
         ((np.zeros(9, np.float32), 8000), "samples, rate"),
         (b"bytes", "cannot be streamed"),
+        ("", "an empty path"),
         (None, "cannot be streamed"),
         (True, "cannot be streamed"),
         (-1, "camera number"),
@@ -696,7 +697,8 @@ def test_what_cannot_be_streamed_is_refused_at_once(source: Any, match: str, tin
 
 
 @pytest.mark.parametrize(
-    "bad", [{"depth": 0}, {"depth": 65}, {"step_s": 0.0}, {"step_s": float("nan")}, {"half_life_s": -1.0}]
+    "bad",
+    [{"depth": 0}, {"depth": 65}, {"depth": 1.5}, {"step_s": 0.0}, {"step_s": float("nan")}, {"half_life_s": -1.0}],
 )
 def test_bad_settings_are_refused_at_once(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError):
