@@ -48,6 +48,9 @@ class TimedResult(Result):
     times: Mapping[str, float] = field(default_factory=dict)
 
 
+_PARTS = tuple(item.name for item in fields(Result))
+
+
 class Prepared(NamedTuple):
     """What the engine takes, and what the decoder needs beside its outputs.
 
@@ -266,7 +269,7 @@ class Pipeline:
         result = self._decode(outputs, prepared.geometry, self.threshold)
         decode_ms = (perf_counter() - started) * 1e3
         times = {"pre_ms": prepared.pre_ms, "infer_ms": infer_ms, "decode_ms": decode_ms}
-        return TimedResult(**{item.name: getattr(result, item.name) for item in fields(result)}, times=times)
+        return TimedResult(**{name: getattr(result, name) for name in _PARTS}, times=times)
 
     def close(self) -> None:
         """Release the engine. Safe to call twice."""

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,7 @@ class Preparer:
         return content_hw[1] if self.spec.layout == "NCHW" else content_hw[1] * self.spec.channels
 
 
+@lru_cache(maxsize=32)  # exact fractions are slow, and frames of a video are of one size
 def fit(original_hw: tuple[int, int], input_hw: tuple[int, int], rule: ResizeSpec) -> tuple[int, int]:
     """Return the height and width, pixels, that a picture takes up in the network input; each is at least 1.
 
