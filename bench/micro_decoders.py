@@ -13,7 +13,7 @@ from ..runtime.face import FaceParams, decode_boxes, priors
 from ..runtime.geometry import Geometry
 from ..runtime.limbs import Connection, match_limbs
 from ..runtime.nms import nms
-from ..runtime.paf import HEATMAPS, PAFS, PafParams
+from ..runtime.paf import HEATMAPS, PAFS, PafParams, content_pixels
 from ..runtime.peaks import Peaks, find_peaks
 from ..runtime.people import assemble
 from ..runtime.skeleton import KEYPOINTS
@@ -44,13 +44,19 @@ def _pose_stages(
     card: Card, outputs: Mapping[str, Float32], geometry: Geometry | None
 ) -> dict[str, Callable[[], object]]:
     params: PafParams = build(PafParams, card.decoder.params, "card.decoder.params")
-    maps = {}
-    for spec in card.outputs:
-        values = outputs[spec.name][0]
-        planes = np.ascontiguousarray(values if spec.layout == "NCHW" else values.transpose(2, 0, 1))
-        maps[len(planes)] = planes
+
+    def layout() -> dict[int, Float32]:
+        return {
+            len(planes): np.ascontiguousarray(planes)
+            for planes in (
+                outputs[spec.name][0] if spec.layout == "NCHW" else outputs[spec.name][0].transpose(2, 0, 1)
+                for spec in card.outputs
+            )
+        }
+
+    maps = layout()
     heatmaps, pafs = maps[HEATMAPS][: len(KEYPOINTS)], maps[PAFS]
-    content = None if geometry is None else _content(geometry, params)
+    content = None if geometry is None else content_pixels(geometry, params)
 
     def find() -> Peaks:
         return find_peaks(heatmaps, params.threshold, params.nms_radius, upsample=params.upsample, content_hw=content)
@@ -70,10 +76,7 @@ def _pose_stages(
     connections = match()
     heights = peaks.table[:, 2].tolist()
     return {
-        "layout": lambda: [
-            np.ascontiguousarray(outputs[spec.name][0] if spec.layout == "NCHW" else outputs[spec.name][0].T)
-            for spec in card.outputs
-        ],
+        "layout": layout,
         "finite check": lambda: [energy(values) for values in outputs.values()],
         "peaks": find,
         "limbs": match,
@@ -81,12 +84,6 @@ def _pose_stages(
             connections, heights, min_keypoints=params.min_keypoints, min_score=params.min_score
         ),
     }
-
-
-def _content(geometry: Geometry, params: PafParams) -> tuple[int, int]:
-    """Return the part of the enlarged maps that the picture fills, as `paf.decode_people` takes it."""
-    cell = params.stride / params.upsample
-    return max(round(geometry.content_hw[0] / cell), 1), max(round(geometry.content_hw[1] / cell), 1)
 
 
 def _face_stages(card: Card, outputs: Mapping[str, Float32]) -> dict[str, Callable[[], object]]:

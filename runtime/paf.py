@@ -25,7 +25,7 @@ from .people import Entry, assemble
 from .results import Keypoint, Person
 from .skeleton import KEYPOINTS, LIMBS
 
-__all__ = ["HEATMAPS", "PAFS", "PafParams", "Skeletons", "decode_people", "find_skeletons"]
+__all__ = ["HEATMAPS", "PAFS", "PafParams", "Skeletons", "content_pixels", "decode_people", "find_skeletons"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -109,7 +109,7 @@ def decode_people(
     content = None
     scale_x = scale_y = 1.0
     if geometry is not None:
-        content = (max(round(geometry.content_hw[0] / cell), 1), max(round(geometry.content_hw[1] / cell), 1))
+        content = content_pixels(geometry, params)
         scale_x, scale_y = geometry.scale_xy
     entries, peaks = _find(heatmaps, pafs, params, content)
     placed = (peaks.table + PIXEL_CENTRE) * (cell / scale_x, cell / scale_y, 1.0)
@@ -124,6 +124,12 @@ def decode_people(
     ]
     people.sort(key=lambda person: -person.score)
     return people, peaks.truncated
+
+
+def content_pixels(geometry: Geometry, params: PafParams) -> tuple[int, int]:
+    """Return height and width of the part of the enlarged maps that the picture fills, enlarged pixels, at least 1."""
+    cell = params.stride / params.upsample
+    return max(round(geometry.content_hw[0] / cell), 1), max(round(geometry.content_hw[1] / cell), 1)
 
 
 def find_skeletons(

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ShapeError
+from .resize import cubic
 
 __all__ = ["MAX_CANDIDATES", "MAX_FACTOR", "MAX_PEAKS", "OVERSHOOT", "Peaks", "find_peaks"]
 
@@ -47,7 +48,6 @@ Index = NDArray[np.intp]
 MAX_PEAKS = 256  # of one joint: more people than fit into a picture that a network can see
 MAX_CANDIDATES = 8 * MAX_PEAKS  # maxima of one joint before close ones are dropped
 MAX_FACTOR = 32
-CUBIC_A = -0.75  # as OpenCV, in which the reference decoders were tuned
 # No pixel exceeds this times the largest magnitude of its cells: (2 * 19/32 + 2 * 3/32) squared, half-way in x and y.
 OVERSHOOT = 1.375**2
 BLOCK_PIXELS = 1 << 20  # of patches at a time, which bounds the temporaries
@@ -324,16 +324,8 @@ def _patch(factor: int) -> _Patch:
     offsets = (pixels + 0.5) / factor - 0.5  # from the cell's centre, cells
     near = np.abs(offsets) < reach - 1.1
     pixels, offsets = pixels[near], offsets[near]
-    line = np.array([[_cubic(abs(offset - tap)) for offset in offsets] for tap in range(-reach, reach + 1)])
+    line = cubic(np.abs(offsets - np.arange(-reach, reach + 1)[:, None]))
     weights = np.einsum("ar,bc->abrc", line, line).reshape(line.shape[0] ** 2, -1).astype(np.float32)
     x, y = (grid.ravel() for grid in np.meshgrid(pixels, pixels))
     inner = (np.minimum(x, y) > pixels[0]) & (np.maximum(x, y) < pixels[-1])
     return _Patch(reach, len(pixels), weights, np.array((x, y)), inner)
-
-
-def _cubic(x: float) -> float:
-    if x <= 1.0:
-        return ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0
-    if x < 2.0:
-        return ((CUBIC_A * x - 5.0 * CUBIC_A) * x + 8.0 * CUBIC_A) * x - 4.0 * CUBIC_A
-    return 0.0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, ShapeError
 
-__all__ = ["resize", "resized_blocks"]
+__all__ = ["cubic", "resize", "resized_blocks"]
 
 Float32 = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
@@ -353,17 +353,23 @@ def _taps(size_in: int, size_out: int, interpolation: str, coordinates: str) -> 
     offsets, weights = [0, 1], [1.0 - part, part]
     if interpolation == "bicubic":
         offsets = [-1, 0, 1, 2]
-        weights = [_cubic_far(1.0 + part), _cubic_near(part), _cubic_near(1.0 - part), _cubic_far(2.0 - part)]
+        weights = [cubic(1.0 + part), cubic(part), cubic(1.0 - part), cubic(2.0 - part)]
     index = np.stack([np.clip(base + offset, 0, size_in - 1) for offset in offsets]).astype(np.intp)
     return index, np.stack(weights).astype(np.float32)
 
 
-def _cubic_near(x: Floats) -> Floats:
-    return ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0
+def cubic(x: Floats) -> Floats:
+    """Return the weights that bicubic interpolation gives to inputs at these distances.
 
+    Args:
+        x: any shape, float, distances in input pixels, at least 0.
 
-def _cubic_far(x: Floats) -> Floats:
-    return ((CUBIC_A * x - 5.0 * CUBIC_A) * x + 8.0 * CUBIC_A) * x - 4.0 * CUBIC_A
+    Source:
+        Keys, "Cubic convolution interpolation", IEEE ASSP 29(6), 1981, eq. 4 with a = -0.75.
+    """
+    near = ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0
+    far = ((CUBIC_A * x - 5.0 * CUBIC_A) * x + 8.0 * CUBIC_A) * x - 4.0 * CUBIC_A
+    return np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
 def _antialiased(image: Pixels, hw: tuple[int, int]) -> Pixels:
