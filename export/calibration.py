@@ -23,7 +23,7 @@ from ..runtime.errors import InputError
 from ..runtime.image import read_image
 from ..runtime.preprocess import prepare
 from .store import sha256_file
-from .synthetic import synthetic_clips, synthetic_images
+from ..models.data.synthetic import synthetic_clips, synthetic_images
 
 __all__ = ["MIN_SAMPLES", "Samples", "load_samples", "samples_key", "stress_inputs", "synthetic_samples"]
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.export.synthetic import IMAGE_FAMILIES, synthetic_clips, synthetic_images
-from edge.export.synthetic_faces import draw_faces
-from edge.export.synthetic_scenes import as_photograph
+from edge.models.data.draw_faces import draw_faces
+from edge.models.data.draw_scenes import as_photograph
+from edge.models.data.synthetic import IMAGE_FAMILIES, synthetic_clips, synthetic_images
 from edge.runtime.card import AudioSpec, InputSpec, ResizeSpec
 from edge.runtime.errors import InputError
 from edge.runtime.preprocess import prepare
 
-WEIGHTS = Path(__file__).parents[2].parent / "shared" / "data" / "retinaface_mnet025_426608.pth"
+WEIGHTS = Path(__file__).parents[3].parent / "shared" / "data" / "retinaface_mnet025_426608.pth"
 SHORT = AudioSpec(seconds=2.0)
 
 

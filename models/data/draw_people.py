@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from .synthetic_faces import face_sprite, paste_head, random_skin
-from .synthetic_scenes import draw_scene, smooth_noise
+from .draw_faces import face_sprite, paste_head, random_skin
+from .draw_scenes import draw_scene, smooth_noise
 
 __all__ = ["draw_people"]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.card import AudioSpec
-from ..runtime.errors import InputError
-from ..runtime.resize import resize
-from .synthetic_faces import draw_faces
-from .synthetic_music import compose_clip
-from .synthetic_people import draw_people
-from .synthetic_scenes import as_photograph, draw_scene
+from ...runtime.card import AudioSpec
+from ...runtime.errors import InputError
+from ...runtime.resize import resize
+from .compose_music import compose_clip
+from .draw_faces import draw_faces
+from .draw_people import draw_people
+from .draw_scenes import as_photograph, draw_scene
 
 __all__ = ["IMAGE_FAMILIES", "synthetic_clips", "synthetic_images"]
 

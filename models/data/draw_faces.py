@@ -1,7 +1,7 @@
 """Drawn faces: shaded skin, hair, eyes, brows, nose and mouth, of many skin tones, sizes, turns and lights.
 
 They are no portraits. They are there so that a face network without a single photograph at hand still meets what makes
-it answer; `tests/export/test_synthetic.py` holds them against a trained network.
+it answer; `tests/models/data/test_synthetic.py` holds them against a trained network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .synthetic_scenes import draw_scene, smooth_noise
+from .draw_scenes import draw_scene, smooth_noise
 
 __all__ = ["draw_faces", "face_sprite", "paste_head", "random_skin"]
 

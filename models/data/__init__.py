@@ -1,0 +1,1 @@
+"""Data sets: as people have them (COCO, WIDER FACE, DEAM), and synthetic ones. No torch here."""

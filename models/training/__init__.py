@@ -1,0 +1,1 @@
+"""Training and distillation: tasks, losses, and the one loop that all families share."""
