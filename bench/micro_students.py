@@ -102,8 +102,8 @@ def measure_students(bundles: Path, *, budget_s: float = 2.0, log: Callable[[str
         columns=("model", "engine", "best", "pre", "infer", "decode", "pre %", "infer %", "decode %", "busy"),
         rows=tuple(rows),
         note=(
-            f"Weights are random, and find nothing that makes sense: decoded are synthetic outputs with {PEOPLE} "
-            f"people or {' or '.join(map(str, FACES))} faces in the place of the network's."
+            f"Decoded are synthetic outputs with {PEOPLE} people or {' or '.join(map(str, FACES))} faces in the place "
+            "of the network's, whatever its weights."
         ),
     )
     rest = Table(

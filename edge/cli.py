@@ -32,10 +32,17 @@ __all__ = ["VERBS", "cli", "main"]
 # verb -> its line in `edge --help`, so that help imports no verb.
 VERBS = {
     "models": "List the built-in models, or show one.",
+    "train": "Train a model, on a data set or on generated samples.",
+    "distill": "Train a model with a better one as its teacher.",
+    "prune": "Take filters out of the face detector by B-FPGM: search, soften, remove, fine-tune.",
     "export": "Turn checkpoints into ONNX and TFLite files, with proof.",
     "run": "Decode pictures, video, a camera or sound with an exported file.",
+    "eval": "Measure how good files and checkpoints are, with intervals.",
+    "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
+# verb -> what to install where a package is missing; the other verbs need the extra "export".
+EXTRAS = {"train": "train", "distill": "train", "prune": "train", "eval": "eval", "data": "eval"}
 EXIT_BUG = 70
 PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -98,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> int:
             code = _invoke(words or ["--help"])
             sys.stdout.flush()  # a full disk shows here, while it can still be told
     except BaseException as exc:  # every way out of a verb ends in one line and a code
-        code = _explain(exc, debug)
+        code = _explain(exc, debug, next((word for word in words if word in VERBS), ""))
         _abandon_stdout()
     return code
 
@@ -132,7 +139,7 @@ class _Terminated(BaseException):
     """SIGTERM came."""
 
 
-def _explain(exc: BaseException, debug: bool) -> int:
+def _explain(exc: BaseException, debug: bool, verb: str) -> int:
     """Say on stderr what happened and return the exit code."""
     if isinstance(exc, SystemExit):
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
@@ -145,13 +152,13 @@ def _explain(exc: BaseException, debug: bool) -> int:
     if debug:
         with contextlib.suppress(OSError):
             traceback.print_exception(exc)
-    told = _as_edge_error(exc)
+    told = _as_edge_error(exc, verb)
     if told is not None:
         return _say(told, told.exit_code)
     return _say(_bug(exc), EXIT_BUG)
 
 
-def _as_edge_error(exc: BaseException) -> EdgeError | None:
+def _as_edge_error(exc: BaseException, verb: str) -> EdgeError | None:
     """Return what a foreign exception means to a user, or None where it is a bug of ours."""
     if isinstance(exc, EdgeError):
         return exc
@@ -170,7 +177,10 @@ def _as_edge_error(exc: BaseException) -> EdgeError | None:
             return ResourceError(f"cannot use {where}", got=exc.strerror, hint="free some space, or write elsewhere")
         return InputError(f"cannot use {where}", got=exc.strerror)
     if isinstance(exc, ModuleNotFoundError) and exc.name and not exc.name.startswith("edge"):
-        return MissingExtraError(f"this needs the package {exc.name}", hint="pip install 'edge-vision[export]'")
+        extra = EXTRAS.get(verb, "export")
+        if extra == "eval" and exc.name in ("torch", "safetensors"):  # which only checkpoints need
+            extra = "train"
+        return MissingExtraError(f"this needs the package {exc.name}", hint=f"pip install 'edge-vision[{extra}]'")
     return None
 
 

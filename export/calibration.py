@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.data.synthetic import synthetic_clips, synthetic_images
 from ..runtime.audio import read_audio
 from ..runtime.audio_input import prepare_audio
 from ..runtime.card import AudioSpec, Card, InputSpec
@@ -23,7 +24,6 @@ from ..runtime.errors import InputError
 from ..runtime.image import read_image
 from ..runtime.preprocess import prepare
 from .store import sha256_file
-from ..models.data.synthetic import synthetic_clips, synthetic_images
 
 __all__ = ["MIN_SAMPLES", "Samples", "load_samples", "samples_key", "stress_inputs", "synthetic_samples"]
 

@@ -4,6 +4,7 @@
     python -m edge.export.readme README.md time.json --section time
     python -m edge.export.readme README.md micro.json --section micro
     python -m edge.export.readme README.md footprint.json --section footprint
+    python -m edge.export.readme README.md models/weights/results.json --section students   # or pruning, emotion
 
 replaces what stands between `<!-- table: variants -->`, or the section named, and `<!-- end -->`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import click
 
+from ..models.training import results
 from .table import columns, legend, rows
 
 __all__ = ["footprint", "markdown", "micro", "replace_section", "timing"]
@@ -183,12 +185,15 @@ WRITERS = {"micro": micro, "footprint": footprint, None: timing}
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @click.option("--section", default="variants", show_default=True, help="Which marked section is replaced.")
 def main(readme: Path, source: Path, section: str) -> None:
-    """Write a section of README: from a folder of bundles, or from the JSON of a command of `edge.bench`."""
+    """Write a section of README: from a folder of bundles, or from the JSON of `edge.bench` or of trainings."""
     if source.is_dir():
         manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(source.glob("*/manifest.json"))]
         body = markdown(manifests)
+    elif (figures := json.loads(source.read_text(encoding="utf-8"))).get("command") == "results":
+        if section not in results.TABLES:
+            raise click.UsageError(f"results of training fill the sections {', '.join(results.TABLES)}")
+        body = results.TABLES[section](results.rows_of(figures))
     else:
-        figures = json.loads(source.read_text(encoding="utf-8"))
         body = WRITERS[figures.get("command")](figures)
     text = replace_section(readme.read_text(encoding="utf-8"), section, body)
     readme.write_text(text, encoding="utf-8")

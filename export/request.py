@@ -7,9 +7,11 @@ import importlib.metadata
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..models.shipped import Trained, shipped, trained
 from ..runtime.card import Precision, Target
 from ..runtime.errors import CheckpointError, InputError
 from .calibration import MIN_SAMPLES, samples_key
@@ -45,7 +47,8 @@ class ExportRequest:
         plugin_path: folder that is put on the import path for `factory`.
         input_shape: (1, C, H, W) of a user's own model, else None.
         card_file: TOML or JSON that completes the card of a user's own model.
-        checkpoint: weights; None takes what ships with the model.
+        checkpoint: weights; None takes what ships with the model, and seeded random ones where nothing ships.
+        untrained: take seeded random weights even where trained ones ship.
         input_hw: another input size than the nominal one, where the family allows it.
         targets, precisions: which artifacts.
         via: "auto", "onnx2tf" or "litert-torch".
@@ -62,6 +65,7 @@ class ExportRequest:
     input_shape: tuple[int, ...] | None = None
     card_file: Path | None = None
     checkpoint: Path | None = None
+    untrained: bool = False
     input_hw: tuple[int, int] | None = None
     targets: tuple[Target, ...] = (Target.ONNX, Target.TFLITE)
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
@@ -71,6 +75,30 @@ class ExportRequest:
     min_samples: int = MIN_SAMPLES
     timeout_s: float = 900.0
     fail: bool = True
+
+    @property
+    def weights(self) -> Path | None:
+        """File of the weights; None: seeded random ones, or those that the factory made."""
+        return self.checkpoint or (self._shipped.path if self._shipped else None)
+
+    @property
+    def weights_kind(self) -> str:
+        """Where the weights come from: "checkpoint", "shipped", "factory" or "seeded"."""
+        if self.checkpoint is not None:
+            return "checkpoint"
+        if self.factory is not None:
+            return "factory"
+        return "shipped" if self._shipped else "seeded"
+
+    @cached_property
+    def training(self) -> Trained | None:
+        """What is known of how the weights were trained, from the card beside their file."""
+        return self._shipped or (trained(self.checkpoint) if self.checkpoint else None)
+
+    @cached_property
+    def _shipped(self) -> Trained | None:
+        own = self.checkpoint is not None or self.factory is not None or self.untrained
+        return None if own else shipped(self.name)
 
     @property
     def variants(self) -> list[tuple[Target, Precision]]:
@@ -117,7 +145,9 @@ def _inputs(request: ExportRequest) -> dict[str, Any]:
         "factory": request.factory and _factory_digest(request),
         "input_shape": request.input_shape,
         "card": request.card_file and _digest(request.card_file, "card"),
-        "checkpoint": request.checkpoint and _checkpoint_digest(request.checkpoint),
+        "checkpoint": request.weights and _checkpoint_digest(request.weights),
+        "weights": request.weights_kind,
+        "training": request.training and dict(request.training.training),  # the card tells of it
         "input_hw": request.input_hw,
         "via": request.via,
         "calibration": samples_key(request.calibration, request.seed),

@@ -69,10 +69,26 @@ def _worst(entry: Mapping[str, Any]) -> str:
 
 
 def legend(manifests: Sequence[Mapping[str, Any]]) -> str:
-    """Return the line that says on what machine and on what samples the figures were taken."""
+    """Return the line that says on what machine, on what samples and of what weights the figures were taken."""
     machines = sorted({manifest["machine"]["cpu"] for manifest in manifests})
     sources = sorted({manifest["samples"]["source"] for manifest in manifests})
     return (
         f"ms: one thread, best of interleaved rounds, host ({'; '.join(machines)}), measured when the bundle was made. "
-        f"Parity on: {'; '.join(sources)}."
+        f"Parity on: {'; '.join(sources)}. Weights: {_weights(manifests)}."
     )
+
+
+# What a reader may make of the figures, by where the weights come from.
+WEIGHTS = {
+    "shipped": "trained, shipped",
+    "checkpoint": "of the checkpoint given",
+    "factory": "the factory's own",
+    "seeded": "seeded random, what they answer means nothing",
+}
+
+
+def _weights(manifests: Sequence[Mapping[str, Any]]) -> str:
+    models: dict[str, list[str]] = {kind: [] for kind in WEIGHTS}
+    for manifest in manifests:
+        models[manifest["weights"]].append(manifest["model"])
+    return "; ".join(f"{WEIGHTS[kind]} ({', '.join(names)})" for kind, names in models.items() if names)

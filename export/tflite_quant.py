@@ -34,6 +34,7 @@ from .tflite_equalise import can_equalise, equalise
 from .tflite_file import SIGNATURE, name_tensors
 from .tflite_inspect import MAC_FLOOR, WEIGHTED, inspect, op_table
 from .tflite_islands import merge_float_islands
+from .tflite_ranges import check_factors, widen_points
 from .tflite_rounding import round_kernels_to_half, round_kernels_to_int8, smallest_layers
 from .tflite_sensitivity import least_noise, measure_noise, parts, within_budget
 
@@ -144,6 +145,7 @@ def quantise(source: Path, recipe: TfliteRecipe, samples: Sequence[Float32], out
         ) from exc
     if recipe.kind == "int8":
         made = merge_float_islands(made)
+        check_factors(made)
     rim = inspect(data)
     # The quantiser calls the float copy of an output `…_dequant`.
     names = [(at, item.name) for at, item in enumerate(rim.outputs)]
@@ -419,4 +421,5 @@ def _measure(data: bytes, samples: Sequence[Float32]) -> Ranges:
     rows = [{input_name: np.ascontiguousarray(sample, np.float32)} for sample in samples]
     tool.calibrate({SIGNATURE: rows}, everything)
     ranges: Ranges = tool.get_model_qsvs()
+    widen_points(ranges)
     return ranges

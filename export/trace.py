@@ -60,16 +60,20 @@ def load_source(request: ExportRequest) -> Source:
         return _own(request)
     entry = registry.get(request.name)
     card = entry.card(request.input_hw)
-    if request.checkpoint is None:
+    if request.weights is None:
         batch = torch.from_numpy(np.concatenate(synthetic_samples(card, SETTLING, -1 - request.seed)))
         module = seeded(entry, card.input.shape, seed=request.seed, batch=batch)
-        weights = f"random (seed {request.seed}), no trained checkpoint ships yet: outputs mean nothing"
+        weights = f"random (seed {request.seed}), not trained: outputs mean nothing"
         # Random networks turn rounding into noise as trained ones do not: their INT8 figures are reported, not judged.
         judged = {word: limit for word, limit in card.parity.items() if word in (Precision.FP32, Precision.FP16)}
         card = replace(card, parity={**card.parity, **dict.fromkeys(set(card.parity) - set(judged), ParityLimit())})
+        card = replace(card, provenance={**card.provenance, "training_data": "none"})
         return _source(module, card, weights, [f"weights are {weights}; limits of quantised files are not judged"])
-    module, report = load_model(entry, request.checkpoint)
-    return _source(module, card, _weights(request.checkpoint), list(report.notes))
+    module, report = load_model(entry, request.weights)
+    if request.training is None:
+        return _source(module, card, _weights(request.weights), list(report.notes))
+    notes = [f"weights are {request.training.summary()}", *report.notes]
+    return Source(module=module, card=request.training.on(card), notes=notes)
 
 
 def trace(source: Source, samples: Samples, folder: Path) -> dict[str, Any]:

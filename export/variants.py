@@ -63,7 +63,8 @@ def build_variants(
         "card": card.to_dict(),
         "parameters": job.traced[1]["parameters"],
         "notes": [*job.traced[1]["notes"], *_sample_notes(job.samples)],
-        "checkpoint_sha256": request.checkpoint and sha256_file(request.checkpoint),
+        "weights": request.weights_kind,
+        "checkpoint_sha256": request.weights and sha256_file(request.weights),
         "samples": {
             "source": job.samples.source,
             "synthetic": job.samples.synthetic,

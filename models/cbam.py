@@ -76,20 +76,34 @@ class LightCBAM(nn.Module):
 
     Args:
         channels: input and output channels.
-        reduction: the hidden layer has max(channels // reduction, 4) units.
+        hidden: units of the hidden layer; None takes max(channels // 8, 4).
+
+    Attributes:
+        kept: (channels,) bool, while the network is pruned softly: the channels that the gate over places looks at, so
+            that it is the gate of the network without the others. None, and then in no state dict, otherwise.
     """
 
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    kept: Tensor | None
+
+    def __init__(self, channels: int, hidden: int | None = None) -> None:
         super().__init__()
-        hidden = max(channels // reduction, 4)
+        hidden = max(channels // 8, 4) if hidden is None else hidden
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
         self.sp = nn.Conv2d(2, 1, 7, 1, 3, bias=False)
+        self.register_buffer("kept", None)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * (self._score(x.mean((2, 3), keepdim=True)) + self._score(x.amax((2, 3), keepdim=True))).sigmoid()
-        place: Tensor = self.sp(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))
+        place: Tensor = self.sp(torch.cat(self._over_channels(x), 1))
         return x * place.sigmoid()
+
+    def _over_channels(self, x: Tensor) -> list[Tensor]:
+        if self.kept is None:
+            return [x.mean(1, keepdim=True), x.amax(1, keepdim=True)]
+        gone = ~self.kept.reshape(1, -1, 1, 1)
+        total = x.masked_fill(gone, 0.0).sum(1, keepdim=True)
+        return [total / self.kept.sum(), x.masked_fill(gone, -torch.inf).amax(1, keepdim=True)]
 
     def _score(self, pooled: Tensor) -> Tensor:
         hidden: Tensor = self.fc1(pooled)

@@ -146,6 +146,11 @@ _EMOTION = {
     "weights": "none are public",
     "training_data": "DEAM-style music with valence and arousal on 1..9",
 }
+_EMOTION_OWN = {
+    "architecture": "our own: separable residual convolutions (arXiv:1704.04861) that keep bands of frequency apart",
+    "weights": "none are public",
+    "training_data": "synthetic music with valence and arousal by a published model of musical cues",
+}
 _FACE_V1 = {
     "architecture": "FeatherFace (fokouarnaud, dohun-mat), MIT, re-implemented",
     "training_data": WIDER,
@@ -178,8 +183,10 @@ def _face(name: str, why: Mapping[str, str], hw: tuple[int, int] | None) -> Card
     return face_card(name, hw or (640, 640), provenance=why, budget=Budget(size_bytes=2_000_000))
 
 
-def _emotion(name: str, size_bytes: int, p90_ms: float, hw: tuple[int, int] | None) -> Card:
-    return emotion_card(name, hw, provenance=_EMOTION, budget=Budget(size_bytes=size_bytes, p90_ms=p90_ms))
+def _emotion(
+    name: str, size_bytes: int, p90_ms: float, hw: tuple[int, int] | None, *, why: Mapping[str, str] = _EMOTION
+) -> Card:
+    return emotion_card(name, hw, provenance=why, budget=Budget(size_bytes=size_bytes, p90_ms=p90_ms))
 
 
 def _rename_vit(key: str) -> str:
@@ -224,6 +231,18 @@ def _build_emotion_prototype() -> nn.Module:
     return EmotionPrototype().eval()
 
 
+def _build_emotion_small() -> nn.Module:
+    from .emotion_small import EmotionSmall
+
+    return EmotionSmall().eval()
+
+
+def _build_emotion_cnn() -> nn.Module:
+    from .emotion_small import TEACHER_WIDTHS, EmotionSmall
+
+    return EmotionSmall(TEACHER_WIDTHS, depth=3, rows_width=16, bands_width=96).eval()
+
+
 def _build_face_v1() -> nn.Module:
     from .face_v1 import FaceV1
 
@@ -261,10 +280,9 @@ def _build_nanob() -> nn.Module:
 
 
 def _build_nanob_for(state: Mapping[str, Any]) -> nn.Module:
-    from .face_nanob import NanoB, nanob_widths
+    from .face_nanob import build_nanob, nanob_widths
 
-    widths, pyramid = nanob_widths(state)
-    return NanoB(widths, pyramid).eval()
+    return build_nanob(nanob_widths(state)).eval()
 
 
 @register
@@ -327,6 +345,20 @@ def _emotion_proto_81k() -> ModelEntry:
 
 
 @register
+def _emotion_student_234k() -> ModelEntry:
+    return ModelEntry(
+        name="emotion-student-234k",
+        family="emotion",
+        role="student",
+        summary="valence and arousal of music; our own separable network, made for INT8 under 2 MB",
+        build=_build_emotion_small,
+        card=partial(_emotion, "emotion-student-234k", 2_000_000, 50.0, why=_EMOTION_OWN),
+        parameters=234_130,
+        macs=59_203_392,
+    )
+
+
+@register
 def _face_nanob() -> ModelEntry:
     return ModelEntry(
         name="face-nanob",
@@ -368,6 +400,20 @@ def _emotion_teacher_vit_b16() -> ModelEntry:
         macs=17_563_519_232,
         droppable=("vit-pooler", "thop"),
         rename=_rename_vit,
+    )
+
+
+@register
+def _emotion_teacher_cnn() -> ModelEntry:
+    return ModelEntry(
+        name="emotion-teacher-cnn",
+        family="emotion",
+        role="teacher",
+        summary="valence and arousal of music; the 234k student wider and deeper, trainable on a CPU",
+        build=_build_emotion_cnn,
+        card=partial(_emotion, "emotion-teacher-cnn", 20_000_000, 500.0, why=_EMOTION_OWN),
+        parameters=2_343_122,
+        macs=445_524_544,
     )
 
 

@@ -45,18 +45,28 @@ class GroupedSSH(nn.Module):
     """The same in grouped convolutions, as in the Nano-B diagram.
 
     Args:
-        channels: input and output channels, a multiple of 4 * groups.
+        channels: input channels, a multiple of 2 * groups.
         groups: groups of every convolution.
+        inner: widths inside the 5x5 and the 7x7 branch, multiples of `groups`; None takes a quarter of `channels`.
+        outer: output widths of the 3x3, 5x5 and 7x7 branch, multiples of `groups`; None takes a half and two quarters.
     """
 
-    def __init__(self, channels: int, groups: int = 2) -> None:
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 2,
+        *,
+        inner: tuple[int, int] | None = None,
+        outer: tuple[int, int, int] | None = None,
+    ) -> None:
         super().__init__()
-        quarter = channels // 4
-        self.b3 = _unit(_plain(channels, channels // 2, groups), channels // 2)
-        self.b5a = _unit(_plain(channels, quarter, groups), quarter, 0.0)
-        self.b5b = _unit(_plain(quarter, quarter, groups), quarter)
-        self.b7a = _unit(_plain(quarter, quarter, groups), quarter, 0.0)
-        self.b7b = _unit(_plain(quarter, quarter, groups), quarter)
+        middle, far = inner or (channels // 4, channels // 4)
+        out3, out5, out7 = outer or (channels // 2, channels // 4, channels // 4)
+        self.b3 = _unit(_plain(channels, out3, groups), out3)
+        self.b5a = _unit(_plain(channels, middle, groups), middle, 0.0)
+        self.b5b = _unit(_plain(middle, out5, groups), out5)
+        self.b7a = _unit(_plain(middle, far, groups), far, 0.0)
+        self.b7b = _unit(_plain(far, out7, groups), out7)
 
     def forward(self, x: Tensor) -> Tensor:
         middle = self.b5a(x)

@@ -1,18 +1,21 @@
-"""Task metrics: how near a result is to the truth.
+"""Task metrics: how near a result is to the truth, and how sure a figure is.
 
-NumPy only. Pure functions; keypoints are in COCO's order of 17, pixels.
+NumPy only. Pure functions; keypoints are in COCO's order of 17, pixels. The metric of each family is a module of its
+own: `metrics_pose`, `metrics_face`, `metrics_emotion`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ShapeError
+from .errors import InputError, ShapeError
 
-__all__ = ["COCO_SIGMAS", "keypoint_area", "match_best", "oks"]
+__all__ = ["COCO_SIGMAS", "Score", "interval", "keypoint_area", "match_best", "oks", "resample"]
 
 Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
@@ -25,6 +28,60 @@ COCO_SIGMAS: Float64 = np.array(
      0.087, 0.087, 0.089, 0.089]
 )  # fmt: skip
 COCO_SIGMAS.setflags(write=False)
+COVERED = 0.95  # share of resampled values inside an interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of one set of samples.
+
+    Attributes:
+        value: the headline figure.
+        parts: further figures by name.
+        resampled: (rounds,) float64, the headline figure of resampled sets; see `resample`.
+    """
+
+    value: float
+    parts: Mapping[str, float]
+    resampled: Float64 = field(repr=False, compare=False)
+
+
+def resample(samples: int, rounds: int, seed: int) -> Float64:
+    """Return how often each sample is drawn in each round of a bootstrap.
+
+    Two networks that are scored with the same draws on the same samples can be compared round by round, which cancels
+    what the samples have in common.
+
+    Args:
+        samples: number of pictures or clips, above 0.
+        rounds: number of resampled sets; 0 gives none.
+        seed: >= 0; equal arguments give equal draws.
+
+    Returns:
+        (rounds, samples) float64 whole numbers; every row sums to `samples`.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source:
+        Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1), 1979.
+    """
+    if samples < 1 or rounds < 0 or seed < 0:
+        raise InputError("a bootstrap needs samples, and rounds and seed of at least 0", got=(samples, rounds, seed))
+    chances = np.full(samples, 1.0 / samples)
+    return np.random.default_rng(seed).multinomial(samples, chances, size=rounds).astype(np.float64)
+
+
+def interval(resampled: Float64) -> tuple[float, float]:
+    """Return the ends of the 95 % percentile interval of resampled values; NaN where there are none.
+
+    Args:
+        resampled: (rounds,) float64, finite.
+    """
+    if not len(resampled):
+        return float("nan"), float("nan")
+    low, high = np.quantile(resampled, [(1.0 - COVERED) / 2.0, (1.0 + COVERED) / 2.0])
+    return float(low), float(high)
 
 
 def oks(person_xy: Floats, person_visible: Bools, truth_xy: Floats, truth_visible: Bools, area: float) -> float:

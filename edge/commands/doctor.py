@@ -26,8 +26,8 @@ DISTRIBUTION = "edge-vision"
 # -34446 and -34447 (onnx), external data read outside its folder (onnxruntime), crashes on corrupt files (LiteRT).
 FLOORS = {"torch": "2.10", "onnx": "1.21", "onnxruntime": "1.31", "ai-edge-litert": "2.1.6"}
 ENGINES = ("onnxruntime", "ai-edge-litert")
-EXPORT_LINE = f"pip install '{DISTRIBUTION}[export]'"
-MENDING = {"base": f"pip install {DISTRIBUTION}", "export": EXPORT_LINE}
+EXTRAS = ("export", "eval", "train")
+MENDING = {"base": f"pip install {DISTRIBUTION}", **{word: f"pip install '{DISTRIBUTION}[{word}]'" for word in EXTRAS}}
 RUN_BYTES, EXPORT_BYTES = 200 << 20, 6 << 30  # an engine's wheel unpacked; the export environment and its caches
 
 
@@ -37,7 +37,8 @@ class Check:
 
     Attributes:
         name: what was looked at.
-        group: "machine", "base", "engine", "export" or "disk".
+        group: "machine", "base", "engine", "export", "eval", "train" or "disk"; a package of several extras is of the
+            first.
         state: "ok"; "note" where something works differently or an optional part is absent; "bad" where it must be
             mended before `edge run` (or, for an unsafe version, anything) is used.
         found: what is there.
@@ -59,7 +60,7 @@ def command(as_json: bool) -> None:
     """Say what is installed, what is missing, and how to mend it.
 
     Exits with 0 when this machine can `edge run` files safely, with 2 when something must be mended first. What only
-    `edge export` needs is reported, but absent it is no failure.
+    `edge export`, training and `edge eval` need is reported, but absent it is no failure.
 
     \b
     Example:
@@ -102,7 +103,7 @@ def _machine() -> list[Check]:
 
 
 def _packages() -> list[Check]:
-    """Return one check for each package that the installed distribution names for base and export, and per engine."""
+    """Return one check for each package that the installed distribution names for base and extras, and per engine."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -111,8 +112,12 @@ def _packages() -> list[Check]:
     wanted = [_requirement(line) for line in lines]
     base = [(name, spec, "base") for name, spec, extra in wanted if not extra]
     engines = [(name, spec, "engine") for name, spec, extra in wanted if name in ENGINES and extra != "export"]
-    export = [(name, spec, "export") for name, spec, extra in wanted if extra == "export"]
-    checks = [_package(*item) for item in [*base, *engines, *export]]
+    extras: dict[str, tuple[str, str, str]] = {}
+    for word in EXTRAS:
+        for name, spec, extra in wanted:
+            if extra == word:
+                extras.setdefault(name, (name, spec, extra))
+    checks = [_package(*item) for item in [*base, *engines, *extras.values()]]
     if not any(check.group == "engine" and check.found != "not installed" for check in checks):
         hint = f"pip install '{DISTRIBUTION}[onnxruntime]', or [litert] for TFLite files"
         checks.append(Check(name="an engine", group="engine", state="bad", found="none installed", hint=hint))
@@ -131,7 +136,7 @@ def _package(name: str, spec: str, group: str) -> Check:
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        state, hint = ("bad", mend) if group == "base" else ("note", mend if group == "engine" else EXPORT_LINE)
+        state, hint = ("bad", mend) if group == "base" else ("note", MENDING.get(group, mend))
         return Check(name=name, group=group, state=state, found="not installed", wanted=spec, hint=hint)
     floor = FLOORS.get(name)
     if floor and _release(found) < _release(floor):

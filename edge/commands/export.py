@@ -49,6 +49,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--precision", "precisions", default="fp32,fp16,int8", show_default=True, callback=_words("precision"),
               help="Precisions, comma-separated: fp32, fp16, int8, dynamic, w8a16.")  # fmt: skip
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights: .safetensors, or .pth read as data only.")
+@click.option("--untrained", is_flag=True, help="Take seeded random weights even where trained ones ship.")
 @click.option(
     "--model",
     "factory",
@@ -100,7 +101,8 @@ def command(
 ) -> None:
     r"""Export models to ONNX and TFLite and prove what they say.
 
-    With no NAME: every built-in student, with the weights it ships with.
+    With no NAME: every built-in student. Without --checkpoint: the trained weights that ship with the model, or seeded
+    random ones where none do; the table says which.
 
     \b
     Examples:
@@ -161,6 +163,9 @@ def _requests(
         raise InputError("`--timeout` must be above 0", got=options["timeout_s"])
     if input_size is not None and len(input_size) != 2:
         raise InputError("`--input-size` takes a height and a width", expected="H,W", got=input_size)
+    if options["untrained"] and (options["checkpoint"] is not None or factory is not None):
+        other = "--checkpoint" if options["checkpoint"] is not None else "--model"
+        raise InputError(f"`--untrained` does not go with `{other}`", hint="leave one of them out")
     common = {
         **options,
         "targets": tuple(Target(word) for word in targets),

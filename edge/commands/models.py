@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..models import registry
+from ..models.shipped import Trained, shipped
 from ..runtime.errors import InputError
 
 if TYPE_CHECKING:
     from ..models.audit import AuditRow
     from ..models.inspect import Inspection
     from ..models.registry import ModelEntry
+    from ..runtime.card import Card
 
 SCHEMA = 1
 
@@ -26,6 +28,9 @@ SCHEMA = 1
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str | None, with_audit: bool, with_keys: bool, as_json: bool) -> None:
     r"""List the built-in models; with NAME, show layers, parameters, multiply-adds, memory and card of one.
+
+    Where trained weights ship, the network shown is theirs, which matters for pruned ones, and their training card is
+    shown too: data, metric, steps, machine.
 
     \b
     Example:
@@ -47,38 +52,54 @@ def command(name: str | None, with_audit: bool, with_keys: bool, as_json: bool) 
         lines = _list_lines(found)
     else:
         entry = registry.get(name)
-        from ..models.inspect import inspect_entry  # heavy: torch
-
-        inspection = inspect_entry(entry)
-        values = {**_summary(entry), "inspection": inspection.to_dict(), "card": entry.card(None).to_dict()}
-        lines = _detail_lines(entry, inspection, with_keys)
+        weights, card = shipped(name), entry.card(None)
+        inspection = _inspect(entry, weights, card)
+        card = weights.on(card) if weights else card
+        counts = {"parameters": inspection.parameters, "macs": inspection.macs}
+        values = {**_summary(entry), **counts, "inspection": inspection.to_dict(), "card": card.to_dict()}
+        lines = _detail_lines(entry, weights, card, inspection, with_keys)
     text = json.dumps({"schema": SCHEMA, **values}, indent=2, allow_nan=False) if as_json else "\n".join(lines)
     click.echo(text)
 
 
+def _inspect(entry: ModelEntry, weights: Trained | None, card: Card) -> Inspection:
+    from ..models.checkpoint import load_model  # heavy: torch
+    from ..models.inspect import inspect_entry, inspect_module
+
+    if weights is None:
+        return inspect_entry(entry)
+    return inspect_module(load_model(entry, weights.path)[0].to("meta"), card.input.shape)
+
+
 def _summary(entry: ModelEntry) -> dict[str, Any]:
+    weights = shipped(entry.name)
+    told = weights.training if weights else {}
     return {
         "name": entry.name,
         "family": entry.family,
         "role": entry.role,
         "summary": entry.summary,
-        "parameters": entry.parameters,
-        "macs": entry.macs,
+        "parameters": told.get("parameters", entry.parameters),  # pruned ones have widths of their own
+        "macs": told.get("macs", entry.macs),
         "input_shape": list(entry.card(None).input.shape),
+        "shipped": dict(told) or None,
     }
 
 
 def _list_lines(found: Sequence[ModelEntry]) -> Iterable[str]:
-    rows = [["name", "family", "role", "parameters", "MMACs", "input", "what it is"]]
+    rows = [["name", "family", "role", "parameters", "MMACs", "input", "ships", "what it is"]]
     for entry in found:
-        shape = "x".join(str(side) for side in entry.card(None).input.shape)
-        count, macs = f"{entry.parameters:,}", f"{entry.macs / 1e6:,.1f}"
-        rows.append([entry.name, entry.family, entry.role, count, macs, shape, entry.summary])
+        told = _summary(entry)
+        shape = "x".join(str(side) for side in told["input_shape"])
+        count, macs = f"{told['parameters']:,}", f"{told['macs'] / 1e6:,.1f}"
+        ships = "trained" if told["shipped"] else "-"
+        rows.append([entry.name, entry.family, entry.role, count, macs, shape, ships, entry.summary])
     return _table(rows, right=(3, 4))
 
 
-def _detail_lines(entry: ModelEntry, found: Inspection, with_keys: bool) -> Iterable[str]:
-    card = entry.card(None)
+def _detail_lines(
+    entry: ModelEntry, weights: Trained | None, card: Card, found: Inspection, with_keys: bool
+) -> Iterable[str]:
     yield f"{entry.name}: {entry.summary}"
     yield ""
     head = ["layer", "type", "in", "out", "k", "s", "p", "d", "g", "bias", "output", "parameters", "MACs"]
@@ -100,6 +121,10 @@ def _detail_lines(entry: ModelEntry, found: Inspection, with_keys: bool) -> Iter
     yield f"checkpoint keys   {len(found.keys)}" + ("" if with_keys else " (--keys lists them)")
     if with_keys:
         yield from (f"  {key}  {'x'.join(str(side) for side in shape) or 'scalar'}" for key, shape in found.keys)
+    yield ""
+    yield "trained weights   " + ("ship with the package; all counts above are of their network" if weights else "none")
+    if weights:
+        yield from (f"  {word:<15} {value}" for word, value in weights.lines())
     yield ""
     yield "card"
     yield from (f"  {line}" for line in json.dumps(card.to_dict(), indent=2).splitlines())

@@ -36,7 +36,9 @@ class PoseSample:
             visible), in the order of `runtime.skeleton.KEYPOINTS`; the neck is the middle of labelled shoulders.
         boxes: (n, 4) float32 x1, y1, x2, y2, pixels.
         areas: (n,) float32, the person's area, square pixels.
-        crowd: (n,) bool; a group or a person without keypoints: neither trained on nor scored.
+        crowd: (n,) bool; a group, or someone hardly to be seen: neither trained on nor scored, and anything found there
+            is passed over. A person who is no crowd and has no labelled keypoint is neither trained on nor scored, but
+            excuses a single find, as in COCO.
         ignore: (h, w) bool, True where no loss is taken.
     """
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...runtime.card import AudioSpec
 from ...runtime.errors import InputError
 from ...runtime.resize import resize
-from .compose_music import compose_clip
+from .compose_music import compose_clip, draw_cues
 from .draw_faces import draw_faces
 from .draw_people import draw_people
 from .draw_scenes import as_photograph, draw_scene
@@ -29,7 +29,7 @@ def synthetic_images(family: str, count: int, hw: tuple[int, int], seed: int) ->
     """Return drawn pictures with the statistics of photographs.
 
     Args:
-        family: "face" (1 to 7 faces of 16 to 300 px), "pose" (1 to 4 people) or "custom" (scenes without either).
+        family: "face" (1 to 7 faces of 16 to 300 px), "pose" (1 to 5 people) or "custom" (scenes without either).
         count: number of pictures, >= 0.
         hw: height and width, pixels, each at least 1; a side below 32 is drawn at 32 and reduced.
         seed: >= 0; equal arguments give equal bytes with the same versions of NumPy and Pillow.
@@ -55,7 +55,7 @@ def synthetic_images(family: str, count: int, hw: tuple[int, int], seed: int) ->
         if family == "face":
             scene, _ = draw_faces(rng, drawn_hw)
         else:
-            scene = draw_people(rng, drawn_hw) if family == "pose" else draw_scene(rng, drawn_hw)
+            scene = draw_people(rng, drawn_hw)[0] if family == "pose" else draw_scene(rng, drawn_hw)
         pictures.append(resize(as_photograph(rng, scene), hw, antialias=True))
     return pictures
 
@@ -75,7 +75,7 @@ def synthetic_clips(count: int, seed: int, spec: AudioSpec) -> list[tuple[NDArra
         InputError: count or seed is out of range.
     """
     return [
-        (compose_clip(rng, spec.sample_rate, spec.seconds), spec.sample_rate)
+        (compose_clip(rng, spec.sample_rate, spec.seconds, draw_cues(rng)), spec.sample_rate)
         for rng in _generators("emotion", count, seed)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...runtime.card import Card
+from ...runtime.errors import InputError
 
 __all__ = ["Batch", "Distillation", "Outputs", "Task"]
 
@@ -32,6 +34,12 @@ class Distillation:
 
     alpha: float = 0.7
     temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise InputError("`alpha` is out of range", expected="0 to 1", got=self.alpha)
+        if not 0 < self.temperature < math.inf:
+            raise InputError("`temperature` must be above 0 and finite", got=self.temperature)
 
 
 class Task(ABC):

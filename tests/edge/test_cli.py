@@ -136,6 +136,22 @@ def test_each_error_has_its_code_and_one_line(
     assert len(err) <= 301
 
 
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("train", "torch", "train"), ("eval", "faster_coco_eval", "eval"), ("eval", "torch", "train")],
+)
+def test_a_missing_package_names_the_extra_of_its_verb(
+    name: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = types.ModuleType(f"edge.commands.{name}")
+    action = raising(ModuleNotFoundError(f"No module named '{package}'", name=package))
+    module.command = click.Command(name, callback=action)  # type: ignore[attr-defined]  # what a verb exposes
+    monkeypatch.setitem(sys.modules, f"edge.commands.{name}", module)
+
+    assert cli.main([name]) == 2
+    assert f"pip install 'edge-vision[{extra}]'" in capsys.readouterr().err
+
+
 def test_a_bug_is_saved_to_a_file_that_the_line_names(
     verb: Verb, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,8 +199,7 @@ SLOW = (
     "import sys, time, types, click\n"
     "from edge import cli\n"
     "def action():\n"
-    "    print('ready', flush=True)\n"
-    "    time.sleep(60)\n"
+    "    print('ready', flush=True)\n    time.sleep(60)\n"
     "module = types.ModuleType('edge.commands.slow')\n"
     "module.command = click.Command('slow', callback=action)\n"
     "sys.modules['edge.commands.slow'] = module\n"
@@ -222,8 +237,9 @@ def test_a_line_that_is_too_long_keeps_its_reason_and_its_hint() -> None:
 
 # As SLOW, with something to clean up, which a second signal finds under way.
 UNTIDY = SLOW.replace(
-    "    time.sleep(60)\n",
+    "    print('ready', flush=True)\n    time.sleep(60)\n",
     "    try:\n"
+    "        print('ready', flush=True)\n"
     "        time.sleep(60)\n"
     "    finally:\n"
     "        print('cleaning', flush=True)\n"

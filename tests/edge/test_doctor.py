@@ -32,11 +32,11 @@ def of(checks: list[Check], name: str, group: str) -> Check:
 
 
 def test_the_wanted_versions_are_those_of_the_distribution() -> None:
-    wanted = {(check.name, check.wanted) for check in examine() if check.group in ("base", "export")}
+    wanted = {(check.name, check.wanted) for check in examine() if check.group in ("base", *doctor.EXTRAS)}
 
     for line in importlib.metadata.requires("edge-vision") or []:
         name, spec, extra = doctor._requirement(line)
-        if extra in ("", "export"):
+        if extra in ("", "export", "eval"):
             assert (name, spec) in wanted or any(name == known and ">=" in floor for known, floor in wanted)
 
 
@@ -74,6 +74,27 @@ def test_one_engine_and_no_export_extra_is_fit_for_run(monkeypatch: pytest.Monke
     assert not [check for check in checks if check.state == "bad"]
     assert of(checks, "torch", "export").hint == "pip install 'edge-vision[export]'"
     assert "pytorch's own install page" in of(checks, "torch build", "export").hint
+
+
+def test_a_package_of_several_extras_is_listed_once_with_the_smallest_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = ["torch==2.13.0; extra == 'export'", "optuna>=5.0; extra == 'train'", "torch==2.13.0; extra == 'train'"]
+    lines += ["faster-coco-eval>=1.8; extra == 'train'", "faster-coco-eval>=1.8; extra == 'eval'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)
+    pretend(monkeypatch, {"optuna": None, "faster-coco-eval": None})
+
+    checks = examine()
+
+    found = {check.name: check for check in checks if check.group in doctor.EXTRAS and check.name != "torch build"}
+    assert [(check.name, check.group) for check in found.values()] == [
+        ("torch", "export"),
+        ("faster-coco-eval", "eval"),
+        ("optuna", "train"),
+    ]
+    assert found["optuna"].state == "note"
+    assert found["optuna"].hint == "pip install 'edge-vision[train]'"
+    assert found["faster-coco-eval"].hint == "pip install 'edge-vision[eval]'"
 
 
 def test_another_version_than_the_tested_one_is_a_note_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

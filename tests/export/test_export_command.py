@@ -363,6 +363,7 @@ def test_a_calibration_array_with_nan_is_refused(tmp_path: Path, capsys: Said) -
         (("--input-size", "big"), "numbers"),
         (("--timeout", "0"), "above 0"),
         (("--via", "magic"), "magic"),
+        (("--untrained", "--checkpoint", "w.pth"), "does not go with `--checkpoint`"),
     ],
 )
 def test_a_wrong_option_says_what_is_right(tmp_path: Path, capsys: Said, more: tuple[str, ...], said: str) -> None:

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from edge.export.readme import markdown, replace_section, timing
-from edge.export.table import render, rows
+from edge.export.table import legend, render, rows
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
@@ -26,6 +26,8 @@ def manifest(**changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {
+        "model": "net-x",
+        "weights": "seeded",
         "card": {"budget": {"size_bytes": 2_000_000}},
         "machine": {"cpu": "a CPU"},
         "samples": {"source": "synthetic noise (seed 0)"},
@@ -60,6 +62,14 @@ def test_text_and_markdown_name_machine_and_samples() -> None:
         assert "a CPU" in text
         assert "synthetic noise (seed 0)" in text
         assert "net-x.onnx" in text
+
+
+def test_the_legend_says_of_which_models_the_weights_are_trained() -> None:
+    trained = {**manifest(), "model": "net-y", "weights": "shipped"}
+
+    assert legend([manifest(), trained, {**trained, "model": "net-z"}]).endswith(
+        "Weights: trained, shipped (net-y, net-z); seeded random, what they answer means nothing (net-x)."
+    )
 
 
 def test_only_the_marked_section_of_a_readme_is_replaced() -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from edge.commands.models import command
-from edge.models import registry
+from edge.models import registry, shipped
 from edge.runtime.card import Card
 from edge.runtime.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the networks of the registry; what shipped weights change is in `test_shipped.py`."""
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
 
 
 def _run(*words: str) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge.runtime.errors import ShapeError
-from edge.runtime.metrics import COCO_SIGMAS, keypoint_area, match_best, oks
+from edge.runtime.errors import InputError, ShapeError
+from edge.runtime.metrics import COCO_SIGMAS, interval, keypoint_area, match_best, oks, resample
 
 NOSE, LEFT_HIP = 0, 11
 XY: NDArray[np.float64] = np.arange(34, dtype=np.float64).reshape(17, 2)
@@ -95,3 +95,37 @@ def test_the_most_similar_pair_is_matched_first_and_nobody_twice() -> None:
     assert match_best(np.zeros((2, 0))) == []
     with pytest.raises(ShapeError):
         match_best(np.zeros(3))
+
+
+def test_every_round_of_a_bootstrap_draws_as_many_samples_as_there_are() -> None:
+    draws = resample(7, 50, seed=3)
+
+    assert draws.shape == (50, 7)
+    assert (draws.sum(axis=1) == 7).all()
+    assert (draws == 0).any(axis=1).mean() > 0.9  # with replacement: nearly every round misses one
+    np.testing.assert_array_equal(draws, resample(7, 50, seed=3))
+    assert (draws != resample(7, 50, seed=4)).any()
+
+
+def test_a_bootstrap_of_nothing_is_refused() -> None:
+    for arguments in ((0, 10, 0), (3, -1, 0), (3, 10, -1)):
+        with pytest.raises(InputError, match="bootstrap needs samples"):
+            resample(*arguments)
+
+
+def test_the_interval_holds_95_of_100_values_and_is_unknown_without_any() -> None:
+    low, high = interval(np.arange(1001.0))
+
+    assert (low, high) == pytest.approx((25.0, 975.0))
+    assert np.isnan(interval(np.empty(0))).all()
+
+
+def test_the_interval_of_a_mean_covers_the_truth_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(0)
+    draws = resample(60, 400, seed=1)
+    covered = 0
+    for _ in range(200):
+        low, high = interval(draws @ rng.normal(2.0, 1.0, 60) / 60)
+        covered += low <= 2.0 <= high
+
+    assert 180 <= covered <= 199
