@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..models.data.open import SYNTHETIC
 from ..runtime.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = ["command"]
 
 SCHEMA = 1
 ARTIFACTS = (".onnx", ".tflite")
-SYNTHETIC = "synthetic"
 BY_DECODER = {"face-priors": "face", "openpose-paf": "pose", "valence-arousal": "emotion"}
 ROUNDS = 1000  # of resampling, for the intervals
 COLUMNS = ("file", "metric", "value", "95 % interval", "parts", "drop, points")

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..checkpoint import load_model
 from ..data.open import SYNTHETIC, parted
 from ..data.samples import Source
 from ..face_nanob import NanoB, NanoBWidths, nanob_widths
+from ..training.logs import print_line, silent
 from ..training.options import FitResult
 from ..training.task import Task
 from .fpgm import Criterion, choose
@@ -64,7 +64,7 @@ def prune_model(request: PruneRequest, *, say: Callable[[str], None] | None = No
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("pruning runs in one process", hint="share the search instead, by --storage and --search-only")
     with alone(request.out):
-        run = _Run(request, say or _print)
+        run = _Run(request, say or print_line)
         report_file, checkpoint = request.out / REPORT, request.out / f"{PRUNED}.safetensors"
         # A folder may have been moved since, or what is in it deleted.
         if not request.search_only and report_file.exists() and read_training_card(checkpoint) is not None:
@@ -224,7 +224,7 @@ class _Run:
         smaller = remove(self.dense, choose(self.dense, widths))
         with tempfile.TemporaryDirectory(prefix="trial-", dir=self.request.out) as folder:
             try:
-                result = self._fit(smaller, self.request.search_steps, Path(folder), {}, train=train, say=_silent)
+                result = self._fit(smaller, self.request.search_steps, Path(folder), {}, train=train, say=silent)
             except EdgeError as exc:
                 if type(exc) is not EdgeError:  # of a kind that says it was not the training that went wrong
                     raise
@@ -343,11 +343,3 @@ class _Run:
 
 
 _DIVERGED = 100.0  # the loss of a training that ended in NaN: worse than any that did not
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _silent(text: str) -> None:
-    """Say nothing of an evaluation's own steps."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import InputError
+from ..training.state import write_durably
 from .groups import Group
 
 __all__ = ["REPORT", "REQUEST", "SEARCHED", "SOFT", "compare", "read_json", "read_rates", "write_json"]
@@ -75,8 +76,4 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a file of the run; it is whole, or as it was before."""
-    from ..training.state import replace_durably
-
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    replace_durably(part, path)
+    write_durably(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
