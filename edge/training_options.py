@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,15 @@ import click
 
 from .runtime.errors import InputError, MissingExtraError
 
-__all__ = ["data_options", "run_and_print", "size", "teacher_options", "training_options"]
+__all__ = [
+    "data_options",
+    "interval_of",
+    "resumable",
+    "run_and_print",
+    "size",
+    "teacher_options",
+    "training_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA = 1
@@ -115,12 +124,8 @@ def run_and_print(
         cache=cache,
         command=shlex.join(["edge", *sys.argv[1:]]),
     )
-    try:
+    with resumable():
         card = train_model(request)
-    except BaseException as exc:
-        if not isinstance(exc, Exception):  # Ctrl-C, SIGTERM
-            click.echo("stopped; the same command goes on from the last saved state", err=True)
-        raise
     if card is None:  # another process prints
         return
     click.echo(json.dumps({"schema": SCHEMA, "training": card}, allow_nan=False) if as_json else _summary(card))
@@ -128,15 +133,31 @@ def run_and_print(
 
 def _summary(card: dict[str, Any]) -> str:
     metrics = card["metrics"]
-    interval = "" if metrics["low"] is None else f" ({metrics['low']:.3f} to {metrics['high']:.3f})"
     lines = [
         f"{card['model']}, {card['method']}: {card['parameters']:,} parameters after {card['steps']:,} steps"
         f" and {card['hours']:.2f} h, loss {card['loss']:.4g}",
-        f"{metrics['name']} {metrics['value']:.3f}{interval} on {metrics['samples']} samples of {metrics['data']}",
+        f"{metrics['name']} {metrics['value']:.3f}{interval_of(metrics)}"
+        f" on {metrics['samples']} samples of {metrics['data']}",
         *([f"{card['skipped']} broken training samples were skipped"] if card["skipped"] else []),
         f"{card['checkpoint']}, with its training card beside it",
     ]
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on where a signal ends the run in the block."""
+    try:
+        yield
+    except BaseException as exc:
+        if not isinstance(exc, Exception):  # Ctrl-C, SIGTERM
+            click.echo("stopped; the same command goes on from the last saved state", err=True)
+        raise
+
+
+def interval_of(metrics: dict[str, Any]) -> str:
+    """Return the interval of a training card's metric, to stand behind its value; empty where there is none."""
+    return "" if metrics["low"] is None else f" ({metrics['low']:.3f} to {metrics['high']:.3f})"
 
 
 def _with(command: F, options: Sequence[Callable[[F], F]]) -> F:

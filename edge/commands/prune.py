@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ..runtime.errors import InputError, MissingExtraError
-from ..training_options import data_options, size, teacher_options
+from ..training_options import data_options, interval_of, resumable, size, teacher_options
 
 __all__ = ["command"]
 
@@ -85,7 +85,7 @@ def _range(context: click.Context, parameter: click.Parameter, value: str) -> tu
     help="Size of training crops, pixels.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(name: str, as_json: bool, **given: Any) -> None:  # fmt: skip
+def command(name: str, as_json: bool, **given: Any) -> None:
     r"""Prune the Nano-B called NAME: search six rates, prune softly, remove the filters and fine-tune.
 
     RUNDIR then holds face-nanob.safetensors, a smaller network and not a masked one, its training card, and
@@ -123,12 +123,8 @@ def command(name: str, as_json: bool, **given: Any) -> None:  # fmt: skip
         command=shlex.join(["edge", *sys.argv[1:]]),
         **given,
     )
-    try:
+    with resumable():
         report = prune_model(request)
-    except BaseException as exc:
-        if not isinstance(exc, Exception):  # Ctrl-C, SIGTERM
-            click.echo("stopped; the same command goes on from the last saved state", err=True)
-        raise
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "pruning": report}, allow_nan=False))
     else:
@@ -143,10 +139,9 @@ def _summary(report: dict[str, Any]) -> str:
     for word in ("dense", "pruned"):
         row = report[word]
         metrics = row["metrics"]
-        interval = "" if metrics["low"] is None else f" ({metrics['low']:.3f} to {metrics['high']:.3f})"
         lines.append(
             f"{word:8}{row['parameters']:>12,}{row['macs'] / 1e6:>9.1f}{row['bytes']:>11,}"
-            f"  {metrics['name']} {metrics['value']:.3f}{interval}"
+            f"  {metrics['name']} {metrics['value']:.3f}{interval_of(metrics)}"
         )
     judged = report["pruned"]["metrics"]
     return "\n".join(

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...runtime.errors import InputError, ResourceError
+from .processes import without_interrupts
 from .samples import EmotionSample, FaceSample, PoseSample, Sample, SampleError, Source, SpectrogramSample
 
 __all__ = ["cached"]
@@ -157,12 +157,8 @@ def _render(source: Source[Any], part: Path, missing: list[int], workers: int) -
     arguments = (source, part, stop)
     with ProcessPoolExecutor(min(workers, len(missing)), context, _start_worker, arguments) as pool:
         try:
-            # Workers are born here, and blind to Ctrl-C, which reaches all processes: this one tells them to stop.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with without_interrupts():  # workers are born here
                 futures = [pool.submit(_render_in_worker, number) for number in missing]
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as exc:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import multiprocessing
-import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import InputError, ResourceError
 from ...runtime.skeleton import KEYPOINTS
+from .processes import without_interrupts
 from .samples import EmotionSample, FaceSample, PoseSample, SampleError, Source
 
 __all__ = ["CheckReport", "check_source"]
@@ -125,7 +124,7 @@ def _read_all(source: Source[Any], total: int, workers: int) -> Iterator[list[_S
     try:
         waiting = iter(chunks)
         running: set[Future[list[_Seen]]] = set()
-        with _without_interrupts():  # which the processes inherit: Ctrl-C is for this one, which then ends them
+        with without_interrupts():
             for chunk in itertools.islice(waiting, AHEAD * workers):
                 running.add(pool.submit(_read_kept, chunk))
         while running:
@@ -138,19 +137,6 @@ def _read_all(source: Source[Any], total: int, workers: int) -> Iterator[list[_S
         raise ResourceError("a process that read samples died", hint="try fewer: --workers 1") from exc
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Hold back SIGINT in a block, and for good in the processes that are started in it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _kept: list[Source[Any]] = []  # in a process of the pool: the source

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .draw_head import FACE_CHIN, FACE_TOP, SPRITE_DOWN, SPRITE_HALF_W, SPRITE_UP, Head, random_skin
+from .draw_head import FACE_CHIN, FACE_TOP, SPRITE_DOWN, SPRITE_HALF_W, SPRITE_UP, Head
 from .draw_scenes import draw_scene
 
-__all__ = ["draw_faces", "face_sprite", "paste_head", "random_skin"]
+__all__ = ["draw_faces"]
 
 Float32 = NDArray[np.float32]
 
@@ -45,29 +45,25 @@ def draw_faces(rng: np.random.Generator, hw: tuple[int, int]) -> tuple[Float32, 
         box = (x - half, y + FACE_TOP * half, x + half, y + FACE_CHIN * half)
         if any(_overlap(box, other) for other in boxes):
             continue
-        sprite, opacity = face_sprite(rng, half)
-        paste_head(picture, sprite, opacity, (x, y))
+        sprite, opacity = _face_sprite(rng, half)
+        _paste_head(picture, sprite, opacity, (x, y))
         boxes.append(box)
     return picture, np.array(boxes, np.float32)
 
 
-def face_sprite(
-    rng: np.random.Generator, half_width: float, *, skin: Float32 | None = None, away: bool = False
-) -> tuple[Float32, Float32]:
-    """Return one drawn head and its opacity, with the middle of the face at (1.7, 1.8) half widths.
+def _face_sprite(rng: np.random.Generator, half_width: float) -> tuple[Float32, Float32]:
+    """Return a drawn head with its shoulders, and its opacity; the face's middle is at (1.7, 1.8) half widths.
 
     Args:
         rng: source of every choice.
         half_width: half the width of the face, pixels.
-        skin: (3,) RGB of a person whose body is drawn elsewhere; None draws neck and shoulders too.
-        away: show the back of the head.
 
     Returns:
         (h, w, 3) float32 RGB, 0..255, and (h, w) float32, 0..1; 3.4 half widths wide, 3.8 high.
     """
     detail = float(np.clip(half_width, 24.0, 90.0))  # small faces are drawn larger and reduced, as a lens does
-    head = Head(rng, detail, skin)
-    head.paint(body=skin is None, away=away)
+    head = Head(rng, detail)
+    head.paint(body=True, away=False)
     size = (max(4, round(2 * SPRITE_HALF_W * half_width)), max(4, round((SPRITE_UP + SPRITE_DOWN) * half_width)))
     layers = np.dstack([head.rgb * head.alpha[:, :, None], head.alpha * 255.0])  # premultiplied: no dark seams
     small = np.dstack(
@@ -78,7 +74,7 @@ def face_sprite(
     return rgb, opacity
 
 
-def paste_head(picture: Float32, sprite: Float32, opacity: Float32, centre: tuple[float, float]) -> None:
+def _paste_head(picture: Float32, sprite: Float32, opacity: Float32, centre: tuple[float, float]) -> None:
     """Blend a sprite into the picture, in place, its face's middle at (x, y); what lies outside is cut."""
     height, width = opacity.shape
     left = round(centre[0] - width / 2)

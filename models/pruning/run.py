@@ -92,10 +92,11 @@ class _Run:
         self.card: Card = self.entry.card(None)
         if request.input_hw is not None:
             self.entry.card(request.input_hw)  # refuses a size that does not fit
+        self.teacher: tuple[nn.Module, Card] | None = None
         if request.teacher:
             from ..training.run import load_teacher
 
-            load_teacher(request.teacher, registry.get(PRUNED))  # refuses what cannot be loaded, before hours are spent
+            self.teacher = load_teacher(request.teacher, registry.get(PRUNED))  # now: a refusal must not cost hours
         self.facts = self._facts()
         compare(request.out, self._wanted(), request.budget if request.method == Method.BFPGM else None)
         for left in request.out.glob("trial-*"):  # of a process that was killed
@@ -251,15 +252,14 @@ class _Run:
 
     def finish(self, smaller: NanoB, found: dict[str, Any], soft_hours: float) -> dict[str, Any]:
         """Fine-tune, judge, write the checkpoint, and return the report."""
-        from ..training.run import load_teacher, teacher_facts
+        from ..training.run import teacher_facts
         from ..training.training_card import write_checkpoint
 
         request = self.request
         self.say(f"fine-tuning {count_parameters(nanob_widths(smaller.state_dict())):,} parameters")
-        teacher = load_teacher(request.teacher, registry.get(PRUNED)) if request.teacher else None
         facts = {"start": self.facts["checkpoint"], "rates": found["rates"], "method": str(request.method)}
         result = self._fit(
-            smaller, request.finetune_steps, request.out / "finetune", facts, val=self.val, teacher=teacher
+            smaller, request.finetune_steps, request.out / "finetune", facts, val=self.val, teacher=self.teacher
         )
         test = self._source("test")
         self.say(f"judging {len(test)} samples, before and after: {test.label}")

@@ -23,7 +23,7 @@ from edge.models.data.samples import SampleError
 from edge.runtime.errors import InputError
 from edge.runtime.skeleton import KEYPOINTS
 
-from .tiny_sets import BOX_RUNS, coco_json, write_coco, write_picture
+from .tiny_sets import BOX_RUNS, coco_json, usable, write_coco, write_picture
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -342,17 +342,10 @@ def test_mutated_json_never_raises_anything_else(
         source = CocoKeypoints(tmp_path, "val")
     except InputError:
         return
-    named = []
-    for index in range(len(source)):
-        try:
-            sample = source[index]
-        except SampleError as error:
-            named.append(str(tmp_path / "annotations") in str(error))
-            continue
+    for sample in usable(source, naming=str(tmp_path / "annotations")):
         assert np.isfinite(sample.keypoints).all()
         assert np.isfinite(sample.boxes).all()
         assert sample.ignore.shape == sample.image.shape[:2]
-    assert all(named)
 
 
 @given(json_values)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
+
+from edge.models.data.samples import SampleError, Source
+
+S = TypeVar("S")
 
 # COCO's 17 joints of a person in a picture of 64x48: x, y, visibility.
 STANDING = [
@@ -22,6 +27,17 @@ def write_picture(path: Path, hw: tuple[int, int], seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (*hw, 3), np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def usable(source: Source[S], *, naming: str) -> Iterator[S]:
+    """Yield the samples that can be read; of every other one the error must name the place that is broken."""
+    messages = []
+    for index in range(len(source)):
+        try:
+            yield source[index]
+        except SampleError as error:
+            messages.append(str(error))
+    assert all(naming in message for message in messages)
 
 
 def coco_json() -> dict[str, Any]:
