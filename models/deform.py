@@ -85,6 +85,8 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _deform_conv2d_op.register_autograd(_gradients, setup_context=_save_inputs)
+for _device in ("cpu", "cuda"):  # mixed precision: bfloat16 cannot tell neighbouring pixels of a large map apart
+    _deform_conv2d_op.register_autocast(_device, torch.float32)
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

@@ -79,6 +79,18 @@ def test_the_operator_and_its_plain_form_agree_and_have_gradients() -> None:
     assert torch.autograd.gradcheck(deform_conv2d, (x, offset, mask, weight), fast_mode=True)
 
 
+def test_in_mixed_precision_it_computes_in_float32_and_has_gradients() -> None:
+    layer = DeformableConv2d(4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(x.bfloat16())
+    found.square().mean().backward()
+
+    assert found.dtype == torch.float32
+    assert all(part.grad is not None and part.grad.isfinite().all() for part in layer.parameters())
+
+
 def test_use_form_switches_every_deformable_layer() -> None:
     net = torch.nn.Sequential(DeformableConv2d(4, 4), torch.nn.ReLU(), DeformableConv2d(4, 2)).eval()
     x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
