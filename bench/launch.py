@@ -1,0 +1,152 @@
+"""What one process of the harness told, read from its lines: checked value by value, kept when it breaks off.
+
+The lines come from another process and, over SSH or adb, from another machine: nothing in them is believed before it is
+looked at. No sample is dropped, and none is added.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..runtime.errors import DeviceError, EdgeError, InputError, ResourceError
+
+__all__ = ["Launch", "read_launch"]
+
+SCHEMA = 1
+MAX_LINE = 4 << 20
+MOST_MS = 1e8
+SAMPLES = {"infer": ("wall_ms", "cpu_ms"), "frame": ("pre_ms", "infer_ms", "decode_ms")}
+# Exit codes that a worker may report of itself, as errors here.
+_ERRORS: Mapping[int, type[EdgeError]] = {2: InputError, 5: ResourceError}
+
+
+@dataclass(kw_only=True)
+class Launch:
+    """One process: what it said, as far as it came.
+
+    Attributes:
+        started, ended: the machine's state before and after; empty until told.
+        engine: name, version and threads; empty until told.
+        import_ms, load_ms, first_ms: of the engine's package, of the file, of the first inference; None until told.
+        wall_ms, cpu_ms: of each inference in the loop, ms; `cpu_ms` over all threads of the process.
+        pre_ms, infer_ms, decode_ms: of each whole frame, wall clock.
+        peak_rss_bytes: most memory held; None where it is not known.
+        error: why it is not complete, one line; None where it is.
+    """
+
+    started: dict[str, Any] = field(default_factory=dict)
+    ended: dict[str, Any] = field(default_factory=dict)
+    engine: dict[str, Any] = field(default_factory=dict)
+    import_ms: float | None = None
+    load_ms: float | None = None
+    first_ms: float | None = None
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    pre_ms: list[float] = field(default_factory=list)
+    infer_ms: list[float] = field(default_factory=list)
+    decode_ms: list[float] = field(default_factory=list)
+    peak_rss_bytes: int | None = None
+    error: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all came that was asked for."""
+        return self.error is None
+
+
+def read_launch(lines: Iterable[str], launch: Launch) -> Launch:
+    """Read a worker's lines into a launch until it is done, and return it.
+
+    Args:
+        lines: as the worker wrote them; the last one may be cut off.
+        launch: filled on the way, so that a caller who is interrupted has what came.
+
+    Raises:
+        DeviceError: a line is none of a worker's, values are not numbers or make no sense, or the lines ended early.
+        EdgeError, InputError, ResourceError: what the worker itself said had gone wrong.
+    """
+    expected = "start"
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        event = _parsed(line, number)
+        kind = event.get("event")
+        if kind == "failed":
+            raise _told(event)
+        if kind == "start" and expected == "start":
+            if event.get("schema") != SCHEMA:
+                raise DeviceError("the harness on the device is of another version", expected=SCHEMA, got=event)
+            launch.started, expected = _table(event, "environment", number), "loaded"
+        elif kind == "loaded" and expected == "loaded":
+            launch.engine = _table(event, "engine", number)
+            for name in ("import_ms", "load_ms", "first_ms"):
+                setattr(launch, name, _time(event.get(name), name, number))
+            expected = "samples"
+        elif kind in SAMPLES and expected == "samples":
+            _take(event, kind, number, launch)
+        elif kind == "done" and expected == "samples":
+            launch.ended = _table(event, "environment", number)
+            peak = event.get("peak_rss_bytes")
+            launch.peak_rss_bytes = peak if isinstance(peak, int) and not isinstance(peak, bool) and peak > 0 else None
+            if not launch.wall_ms:
+                raise DeviceError("the harness on the device timed nothing")
+            return launch
+        else:
+            raise DeviceError(
+                f"line {number} of the device's answer is out of order", expected=expected, got=str(kind)[:40]
+            )
+    raise DeviceError("the device's answer ended early", got=f"{len(launch.wall_ms)} inferences, then nothing")
+
+
+def _parsed(line: str, number: int) -> dict[str, Any]:
+    if len(line) > MAX_LINE:
+        raise DeviceError(f"line {number} of the device's answer is too long", got=f"{len(line):,} characters")
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise DeviceError(f"line {number} of the device's answer is not JSON", got=line[:60]) from exc
+    if not isinstance(event, dict):
+        raise DeviceError(f"line {number} of the device's answer is no event", got=line[:60])
+    return event
+
+
+def _take(event: dict[str, Any], kind: str, number: int, launch: Launch) -> None:
+    names = SAMPLES[kind]
+    columns = []
+    for name in names:
+        values = event.get(name)
+        if not isinstance(values, list) or not values:
+            raise DeviceError(f"line {number} of the device's answer lacks `{name}`", got=str(values)[:40])
+        columns.append([_time(value, name, number) for value in values])
+    if len({len(column) for column in columns}) != 1:
+        raise DeviceError(
+            f"line {number} of the device's answer has unequal columns", got=[len(column) for column in columns]
+        )
+    for name, column in zip(names, columns, strict=True):
+        getattr(launch, name).extend(column)
+
+
+def _time(value: object, name: str, number: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DeviceError(f"line {number} of the device's answer: `{name}` is no number", got=str(value)[:40])
+    if not 0 <= value <= MOST_MS:
+        raise DeviceError(f"line {number} of the device's answer: `{name}` is out of range", got=value)
+    return float(value)
+
+
+def _table(event: dict[str, Any], name: str, number: int) -> dict[str, Any]:
+    value = event.get(name)
+    if not isinstance(value, dict):
+        raise DeviceError(f"line {number} of the device's answer lacks `{name}`", got=str(value)[:40])
+    return value
+
+
+def _told(event: dict[str, Any]) -> EdgeError:
+    """Return the error that the worker reported of itself."""
+    text, code = str(event.get("message", "no reason given")), event.get("exit_code")
+    kind = _ERRORS.get(code, EdgeError) if isinstance(code, int) else EdgeError
+    return kind(text.removeprefix("error: ")[:250])

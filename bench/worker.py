@@ -1,0 +1,218 @@
+"""The harness inside a device: `python -m edge.bench.worker` takes a plan on stdin and answers in JSON lines on stdout.
+
+The same program runs on the host, on a Raspberry Pi and on any other machine with Python, NumPy and an engine; it needs
+nothing else. Every line is one event, in this order, and is written as soon as it is known, so that a device which
+vanishes leaves what it had measured:
+
+    {"event": "start", "plan": ..., "environment": ...}
+    {"event": "loaded", "engine": ..., "import_ms": ..., "load_ms": ..., "first_ms": ...}
+    {"event": "infer", "wall_ms": [...], "cpu_ms": [...]}                 inferences back to back; many such lines
+    {"event": "frame", "pre_ms": [...], "infer_ms": [...], "decode_ms": [...]}       whole frames; many such lines
+    {"event": "done", "environment": ..., "peak_rss_bytes": ...}
+
+or, instead of what is left, {"event": "failed", "exit_code": ..., "message": ...}. Exit code 0 goes with "done" alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import zipfile
+from collections.abc import Callable
+from time import perf_counter, process_time
+from typing import Any, TextIO
+
+from ..runtime.errors import EdgeError, InputError, one_line
+from .environment import environment, peak_rss_bytes
+from .plan import Plan
+
+__all__ = ["SCHEMA", "main", "work"]
+
+SCHEMA = 1
+FLUSH_S = 0.5  # of timed work between two lines
+FLUSH_RUNS = 2000
+LEAST_WARM = 2
+MODULES = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert.interpreter"}
+
+Say = Callable[[dict[str, Any]], None]
+
+
+def main() -> int:
+    """Do the plan on stdin and return the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; whoever started this ends it
+    out = _own_stdout()
+
+    def say(event: dict[str, Any]) -> None:
+        out.write(json.dumps(event, allow_nan=False) + "\n")
+        out.flush()
+
+    try:
+        try:
+            values = json.loads(sys.stdin.read())
+        except (ValueError, RecursionError) as exc:
+            raise InputError("the plan is not JSON", got=str(exc)[:80]) from exc
+        work(Plan.from_dict(values), say)
+    except EdgeError as exc:
+        say({"event": "failed", "exit_code": exc.exit_code, "message": one_line(exc)})
+        return exc.exit_code
+    except MemoryError:
+        say({"event": "failed", "exit_code": 5, "message": "error: out of memory"})
+        return 5
+    except Exception as exc:  # told in band, for a shell on the way may hide the exit code
+        say({"event": "failed", "exit_code": 70, "message": f"error: {type(exc).__name__}: {str(exc)[:200]}"})
+        return 70
+    return 0
+
+
+def work(plan: Plan, say: Say) -> None:
+    """Measure as a plan says.
+
+    Args:
+        plan: what is measured, and how.
+        say: takes the events; see the module.
+
+    Raises:
+        EdgeError: the artifact, its source or the plan was refused.
+    """
+    if plan.pin:
+        _pin(plan.pin)
+    say({"event": "start", "schema": SCHEMA, "plan": plan.to_dict(), "environment": environment()})
+
+    from ..runtime.embedded import read_card
+    from ..runtime.engines import missing_engine, noise_input, open_engine
+    from ..runtime.pipeline import Pipeline
+
+    card = read_card(plan.artifact)
+    began = perf_counter()
+    try:
+        importlib.import_module(MODULES[plan.engine])
+    except ImportError as exc:
+        raise missing_engine(plan.engine, str(exc)[:60]) from exc
+    imported = perf_counter()
+    engine = open_engine(plan.artifact, card, engine=plan.engine, threads=plan.threads)
+    opened = perf_counter()
+    pipeline = Pipeline(card, engine)
+    loaded = pipeline.read(_source(plan.source)) if plan.source else None
+    tensor = noise_input(card) if loaded is None else pipeline.prepare(loaded).tensor
+    before_first = perf_counter()
+    engine.run(tensor)
+    first = perf_counter()
+    say(
+        {
+            "event": "loaded",
+            "engine": {"name": engine.name, "version": engine.version, "threads": engine.threads},
+            "import_ms": (imported - began) * 1e3,
+            "load_ms": (opened - imported) * 1e3,
+            "first_ms": (first - before_first) * 1e3,
+        }
+    )
+
+    runs, seconds = plan.least
+    _warm(lambda: engine.run(tensor), plan.warmup_s)
+    _infer_loop(lambda: engine.run(tensor), runs, seconds, say)
+    if loaded is not None and plan.stages_s and not plan.strict:
+
+        def frame() -> tuple[float, float, float]:
+            prepared = pipeline.prepare(loaded)
+            outputs, infer_ms = pipeline.infer(prepared)
+            times = pipeline.decode(prepared, outputs, infer_ms).times
+            return times["pre_ms"], times["infer_ms"], times["decode_ms"]
+
+        _warm(frame, plan.warmup_s / 2)
+        _frame_loop(frame, plan.runs, plan.stages_s, say)
+    say({"event": "done", "environment": environment(), "peak_rss_bytes": peak_rss_bytes()})
+    pipeline.close()
+
+
+def _infer_loop(call: Callable[[], object], runs: int, seconds: float, say: Say) -> None:
+    wall_ms: list[float] = []
+    cpu_ms: list[float] = []
+    done, began = 0, perf_counter()
+    flushed = began
+    while True:
+        cpu, wall = process_time(), perf_counter()
+        call()
+        now = perf_counter()
+        wall_ms.append((now - wall) * 1e3)
+        cpu_ms.append((process_time() - cpu) * 1e3)
+        done += 1
+        over = done >= runs and now - began >= seconds
+        if over or now - flushed >= FLUSH_S or len(wall_ms) >= FLUSH_RUNS:
+            say({"event": "infer", "wall_ms": _rounded(wall_ms), "cpu_ms": _rounded(cpu_ms)})
+            wall_ms, cpu_ms = [], []
+            if over:
+                return
+            call()  # untimed: writing the line has cooled the caches
+            flushed = perf_counter()
+
+
+def _frame_loop(frame: Callable[[], tuple[float, float, float]], runs: int, seconds: float, say: Say) -> None:
+    rows: list[tuple[float, float, float]] = []
+    done, began = 0, perf_counter()
+    flushed = began
+    while True:
+        rows.append(frame())
+        now = perf_counter()
+        done += 1
+        over = done >= runs and now - began >= seconds
+        if over or now - flushed >= FLUSH_S or len(rows) >= FLUSH_RUNS:
+            pre, infer, decode = (_rounded(column) for column in zip(*rows, strict=True))
+            say({"event": "frame", "pre_ms": pre, "infer_ms": infer, "decode_ms": decode})
+            rows = []
+            if over:
+                return
+            frame()
+            flushed = perf_counter()
+
+
+def _warm(call: Callable[[], object], seconds: float) -> None:
+    end, done = perf_counter() + seconds, 0
+    while done < LEAST_WARM or perf_counter() < end:
+        call()
+        done += 1
+
+
+def _source(path: str) -> Any:
+    """Return the picture, or (samples, rate), in an .npz file."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if "picture" in arrays:
+                return arrays["picture"]
+            return arrays["samples"], int(arrays["rate"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+        raise InputError(
+            f"`{os.path.basename(path)}` is no source of a benchmark",
+            expected=".npz with `picture`, or `samples` and `rate`",
+            got=str(exc)[:80],
+        ) from exc
+
+
+def _pin(cpus: tuple[int, ...]) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        raise InputError("this system cannot hold a process to CPUs", hint="leave `--pin` out")
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as exc:
+        allowed = sorted(os.sched_getaffinity(0))
+        raise InputError("cannot pin to these CPUs", expected=f"of {allowed}", got=list(cpus)) from exc
+
+
+def _own_stdout() -> TextIO:
+    """Return a stream of this program's own: whatever engines print on stdout goes to stderr instead."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stream
+
+
+def _rounded(values: Any) -> list[float]:
+    return [round(value, 6) for value in values]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
