@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from .card import MAX_ELEMENTS, Card, OutputSpec, Target
 from .embedded import file_target
-from .errors import ArtifactError, InputError, MissingExtraError, ResourceError, ShapeError
+from .errors import ArtifactError, EdgeError, InputError, MissingExtraError, ResourceError, ShapeError
 
 __all__ = [
     "ENGINES",
@@ -235,8 +235,10 @@ class OnnxEngine:
         if session is None:
             raise InputError("the engine is closed")
         _check_input(self._card, tensor)
-        with _foreign(self._file, "onnxruntime failed on the file"):
+        try:  # no context manager: after a network their Python is cold, and costs tens of microseconds
             arrays = session.run(self._names, {self._input: np.ascontiguousarray(tensor)})
+        except Exception as exc:
+            raise _wrapped(exc, self._file, "onnxruntime failed on the file") from exc
         return _checked_outputs(self._file, self._card.outputs, arrays)
 
     def close(self) -> None:
@@ -282,12 +284,21 @@ class LiteRtEngine:
         with self._lock:
             if self._interpreter is None:
                 raise InputError("the engine is closed")
-            with _foreign(self._file, "LiteRT failed on the file"), _quiet_stderr(self._silent):
-                self._interpreter.set_tensor(self._input, np.ascontiguousarray(tensor))
-                self._interpreter.invoke()
-                arrays = [self._interpreter.get_tensor(index) for index in self._outputs]  # copies
-            self._silent = False
+            try:  # as in `OnnxEngine.run`
+                if self._silent:
+                    with _quiet_stderr(True):
+                        arrays = self._invoke(self._interpreter, tensor)
+                    self._silent = False
+                else:
+                    arrays = self._invoke(self._interpreter, tensor)
+            except Exception as exc:
+                raise _wrapped(exc, self._file, "LiteRT failed on the file") from exc
         return _checked_outputs(self._file, self._card.outputs, arrays)
+
+    def _invoke(self, interpreter: Any, tensor: Float32) -> list[Any]:
+        interpreter.set_tensor(self._input, np.ascontiguousarray(tensor))
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in self._outputs]  # copies
 
     def close(self) -> None:
         """Release the interpreter; a run in another thread ends first."""
@@ -389,18 +400,23 @@ def _importing(engine: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _foreign(file: str, what: str) -> Iterator[None]:
-    """Wrap whatever an engine raises, once; they use ValueError, RuntimeError and classes of their own."""
+    """Wrap whatever an engine raises in the block; see `_wrapped`."""
     try:
         yield
     except (ArtifactError, MissingExtraError):
         raise
-    except MemoryError as exc:
-        raise ResourceError(f"out of memory on `{file}`") from exc
     except Exception as exc:
-        reason = str(exc)
-        if "bad_alloc" in reason or "Failed to allocate memory" in reason:
-            raise ResourceError(f"out of memory on `{file}`", got=reason[:120]) from exc
-        raise ArtifactError(what, expected="a model that edge exported", got=f"`{file}`: {reason[:160]}") from exc
+        raise _wrapped(exc, file, what) from exc
+
+
+def _wrapped(exc: Exception, file: str, what: str) -> EdgeError:
+    """Return the error of ours that an engine's means; they use ValueError, RuntimeError and classes of their own."""
+    if isinstance(exc, MemoryError):
+        return ResourceError(f"out of memory on `{file}`")
+    reason = str(exc)
+    if "bad_alloc" in reason or "Failed to allocate memory" in reason:
+        return ResourceError(f"out of memory on `{file}`", got=reason[:120])
+    return ArtifactError(what, expected="a model that edge exported", got=f"`{file}`: {reason[:160]}")
 
 
 @contextlib.contextmanager
