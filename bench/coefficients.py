@@ -37,7 +37,8 @@ class OperatorFit:
         scores: family -> |log(measured / predicted)| of its rows, by the model without it.
         span_ms: shortest and longest measured latency.
         shares: (16,), the largest share of the time that each feature had in any row.
-        coverage: share of rows whose interval, made without their family, held them; families weigh the same.
+        coverage: share of rows whose interval, made without their family, held them.
+        families: library -> number of families that were measured on it.
     """
 
     model: LatencyModel
@@ -46,6 +47,7 @@ class OperatorFit:
     span_ms: tuple[float, float]
     shares: Float64
     coverage: float
+    families: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ def _parsed(content: Mapping[str, Any]) -> Coefficients:
                 span_ms=_span(fit),
                 shares=_numbers(fit["shares"], FEATURES),
                 coverage=_number(fit["coverage"]),
+                families={library: _number(count) for library, count in fit["families"].items()},
             )
             for precision, fit in content["operators"].items()
         },

@@ -1,11 +1,11 @@
 """Distribution-free prediction intervals over families: cross-conformal CV+, on ratios of measured to predicted.
 
-A family is left out as a whole, since networks of one family err together. Every family counts the same, however many
-rows it has.
+A family is left out as a whole, since networks of one family err together. A family weighs the root of its number of
+rows, as it does in the fit.
 
 Source:
     Barber, Candes, Ramdas, Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49, 2021,
-    section 3 (CV+), here with log ratios as residuals and weights that make families equal.
+    section 3 (CV+), here with log ratios as residuals and weights for families.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def cv_plus(
         own = np.asarray(scores[family], float)
         lows.append(centre * np.exp(-own))
         highs.append(centre * np.exp(own))
-        weights.append(np.full(len(own), 1.0 / max(len(own), 1)))
-    share, weight = (1 + nominal) / 2, np.concatenate(weights)
-    low = -weighted_quantile(-np.concatenate(lows), weight, _finite(share, len(centres)))
-    return low, weighted_quantile(np.concatenate(highs), weight, _finite(share, len(centres)))
+        weights.append(np.full(len(own), max(len(own), 1) ** -0.5))
+    weight = np.concatenate(weights)
+    low = -weighted_quantile(-np.concatenate(lows), weight, nominal)
+    return low, weighted_quantile(np.concatenate(highs), weight, nominal)
 
 
 def weighted_quantile(values: Float64, weights: Float64, share: float) -> float:
@@ -52,10 +52,5 @@ def weighted_quantile(values: Float64, weights: Float64, share: float) -> float:
 
 
 def family_weights(families: Sequence[str]) -> Float64:
-    """Return a weight for each row so that families weigh the same."""
-    return np.array([1.0 / families.count(family) for family in families])
-
-
-def _finite(share: float, families: int) -> float:
-    """Return the share with the correction of a finite sample: with n families, n + 1 places are possible."""
-    return min(share * (families + 1) / families, 1.0)
+    """Return a weight for each row, so that a family weighs the root of its rows and none drowns the others."""
+    return np.array([families.count(family) ** -0.5 for family in families])

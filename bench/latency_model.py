@@ -2,7 +2,7 @@
 
     t = sum over features f of  cost[f] * amount[f] * (serial[library, group(f)] + parallel[library, group(f)] / threads)
 
-One `cost` for each precision, shared by all libraries; a library (a version of TFLite with its kernels) has two factors
+One `cost` for each precision, shared by all libraries; a library (TFLite's XNNPACK kernels, say) has two factors
 for each group of features. A library that was measured on a few networks leans on the others for the rest.
 """
 
@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .conformal import cv_plus, family_weights
 from .features import FEATURES, GROUP_OF, GROUPS
 from .nnls import robust_relative
 
-__all__ = ["LatencyModel", "Measured", "fit_model"]
+__all__ = ["LatencyModel", "Measured", "fit_model", "interval"]
 
 Float64 = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class Measured:
         model: its name.
         family: networks that are alike; they are left out together.
         precision: "fp32" or "int8".
-        library: e.g. "tflite-2.5-xnnpack".
+        library: its kernels: "xnnpack" or "ruy" for TFLite, else a runtime.
         threads: 1..4.
         features: (16,), see `features`.
         ms: median latency.
@@ -108,7 +109,7 @@ def fit_model(rows: Sequence[Measured]) -> LatencyModel:
     merge = _merge()
     amounts = np.stack([row.features for row in rows])
     ms = np.array([row.ms for row in rows])
-    weights = _balance(rows)
+    weights = family_weights([row.family for row in rows])
     libraries = sorted({row.library for row in rows})
     where = {library: np.array([row.library == library for row in rows]) for library in libraries}
     threads = np.array([row.threads for row in rows], float)
@@ -133,12 +134,27 @@ def fit_model(rows: Sequence[Measured]) -> LatencyModel:
     return LatencyModel(costs=costs, factors=factors)
 
 
-def _balance(rows: Sequence[Measured]) -> Float64:
-    """Return a weight for each row: a family counts by the root of its rows, so that none drowns the others."""
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row.family] = sizes.get(row.family, 0) + 1
-    return np.array([sizes[row.family] ** -0.5 for row in rows])
+def interval(
+    amounts: Float64,
+    library: str,
+    threads: int,
+    without: Mapping[str, LatencyModel],
+    scores: Mapping[str, Sequence[float]],
+) -> tuple[float, float]:
+    """Return the CV+ interval of one network, milliseconds; families whose models know the library take part.
+
+    Args:
+        amounts: (16,), its features.
+        library, threads: what it runs on; at least one of the models must know the library.
+        without: family -> model that was fitted without it.
+        scores: family -> |log(measured / predicted)| of its rows, by that model.
+    """
+    centres = {
+        family: model.milliseconds(amounts, library, threads)
+        for family, model in without.items()
+        if library in model.factors and family in scores
+    }
+    return cv_plus(centres, scores)
 
 
 def _merge() -> Float64:

@@ -43,11 +43,11 @@ __all__ = ["FEATURE_FILE", "TABLE", "Table", "feature_file", "read_table", "rebu
 TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "rpi4-published.csv"
 FEATURE_FILE = Path(__file__).with_name("rpi4_features.json")
 COLUMNS = ("model", "input", "precision", "runtime", "threads", "os_bits", "latency_ms")
+TFLITE = ("xnnpack", "ruy")  # TFLite's two sets of kernels; versions from 2.2 on differ by less than networks do
 # A row is other people's word, read by rules that say why it is left out.
 LEFT_OUT = {
     "32-bit": "a 32-bit system: no engine that runs our files is built for it",
-    "threads": "the number of threads is not recorded",
-    "version": "TFLite 1.15: kernels of 2019",
+    "version": "TFLite 1.15: kernels of 2019, number of threads not recorded",
     "network": "a network that could not be rebuilt with certainty",
 }
 
@@ -57,7 +57,7 @@ class Table:
     """What could be used of the published table.
 
     Attributes:
-        tflite: rows of TFLite, 64-bit, threads known, network rebuilt.
+        tflite: rows of TFLite 2.2 to 2.18, 64-bit, network rebuilt.
         others: rows of other runtimes at 1.5 GHz of the same networks.
         left_out: reason -> number of TFLite rows.
         sha256: of the file, hexadecimal.
@@ -89,12 +89,12 @@ def read_table(path: Path = TABLE) -> Table:
         library = _library(line)
         if library is None:
             continue
-        reason = _unusable(line) if library.startswith("tflite") else ""
+        reason = _unusable(line) if library in TFLITE else ""
         row = known.get((line["model"], line["input"], line["precision"].split(" ")[0]))
-        if library.startswith("tflite") and (reason or row is None):
+        if library in TFLITE and (reason or row is None):
             left[reason or "network"] += 1
-        elif row is not None and (library.startswith("tflite") or _unusable(line) in ("", "bits")):
-            (tflite if library.startswith("tflite") else others).append(_measured(line, row, library))
+        elif row is not None and (library in TFLITE or _unusable(line) in ("", "bits")):
+            (tflite if library in TFLITE else others).append(_measured(line, row, library))
     return Table(
         tflite=tuple(tflite), others=tuple(others), left_out=dict(left), sha256=hashlib.sha256(content).hexdigest()
     )
@@ -189,8 +189,7 @@ def _library(line: dict[str, str]) -> str | None:
     """Return the kernels that a row ran on; None for rows that are not used at all."""
     runtime = line["runtime"].lower()
     if "tflite" in runtime:
-        version = re.search(r"\d+\.\d+", runtime)
-        return f"tflite-{version[0]}-xnnpack" if "xnnpack" in runtime and version else "tflite-ruy"
+        return "xnnpack" if "xnnpack" in runtime else "ruy"
     if "armnn" in runtime and line["os_bits"] == "64":
         return "armnn"
     if runtime == "ncnn 2022-01":
@@ -203,7 +202,7 @@ def _unusable(line: dict[str, str]) -> str:
         return "version"
     if line["os_bits"] != "64":
         return "32-bit" if line["os_bits"] == "32" else "bits"
-    return "" if line["threads"][:1] in ("1", "2", "3", "4") else "threads"
+    return ""
 
 
 def _measured(line: dict[str, str], row: dict[str, Any], library: str) -> Measured:
