@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
 from .emulation_model import COUNTS, CountModel
-from .features import FEATURES, GROUPS
+from .features import CLASSES, FEATURES, GROUPS
 from .latency_model import LatencyModel
 
 __all__ = ["COEFFICIENTS", "SCHEMA", "Coefficients", "CountFit", "OperatorFit", "read_coefficients"]
@@ -36,7 +36,7 @@ class OperatorFit:
         without: family -> model that was fitted without it.
         scores: family -> |log(measured / predicted)| of its rows, by the model without it.
         span_ms: shortest and longest measured latency.
-        shares: (16,), the largest share of the time that each feature had in any row.
+        shares: (8,), the largest share of the time that each of `CLASSES` had in any row.
         coverage: share of rows whose interval, made without their family, held them.
         families: library -> number of families that were measured on it.
     """
@@ -115,7 +115,7 @@ def _parsed(content: Mapping[str, Any]) -> Coefficients:
                 without={family: _model(model) for family, model in fit["without"].items()},
                 scores=_scores(fit),
                 span_ms=_span(fit),
-                shares=_numbers(fit["shares"], FEATURES),
+                shares=_numbers(fit["shares"], CLASSES),
                 coverage=_number(fit["coverage"]),
                 families={library: _number(count) for library, count in fit["families"].items()},
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .operators import FREE, Operator
 
-__all__ = ["FEATURES", "GROUPS", "GROUP_OF", "UNITS", "features", "uncovered"]
+__all__ = ["CLASSES", "CLASS_OF", "FEATURES", "GROUPS", "GROUP_OF", "UNITS", "features", "uncovered"]
 
 Float64 = NDArray[np.float64]
 
@@ -38,6 +38,18 @@ FEATURES = {
 }
 GROUPS = ("compute", "memory", "calls", "serial")
 GROUP_OF = np.array([GROUPS.index(group) for group, _, _ in FEATURES.values()])
+# What a network's time goes into, for telling whether it is like those that were measured.
+CLASSES = {
+    "matrix products": ("mac_conv", "mac_pointwise", "in_gemm", "out_gemm"),
+    "the first convolution": ("mac_stem",),
+    "depthwise convolutions": ("mac_depthwise", "mac_strided", "in_depthwise", "out_depthwise"),
+    "streaming weights": ("weights",),
+    "activations": ("activation", "transcendental", "softmax"),
+    "adding, pooling, resizing and copying": ("elementwise",),
+    "calls": ("calls",),
+    "post-processing": ("postprocess",),
+}
+CLASS_OF = np.array([[name in members for members in CLASSES.values()] for name in FEATURES], float)  # (16, 8)
 UNITS = np.array([unit for _, unit, _ in FEATURES.values()])
 STEM_CHANNELS = 8  # kernels that take 8 channels at a time work half empty below
 
@@ -58,7 +70,8 @@ def features(operators: Sequence[Operator]) -> Float64:
             continue
         for name, amount in _counted(operator):
             total[name] += amount
-    return np.array([total[name] for name in _NAMES]) / UNITS
+    amounts: Float64 = np.array([total[name] for name in _NAMES]) / UNITS
+    return amounts
 
 
 def uncovered(operators: Sequence[Operator]) -> list[str]:

@@ -223,14 +223,15 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 def _text(errors: Sequence[ErrorRow]) -> str:
     """Return the table of errors."""
-    lines = [f"{'relative error, median / p90':28} {'rows':>5} {'no model':>14} {'no family':>14} {'coverage':>9}"]
+    head = f"{'relative error, median / p90':28} {'rows':>5} {'abstained':>10} {'model out':>14} {'family out':>14}"
+    lines = [f"{head} {'coverage':>9}"]
     for row in errors:
         cells = [
             f"{median:5.1f} / {most:4.1f} %" if math.isfinite(median) else "-"
             for median, most in (row.model_out, row.family_out)
         ]
         held = f"{row.coverage:.1%}" if math.isfinite(row.coverage) else "-"
-        lines.append(f"{row.what:28} {row.rows or row.abstained:5} {cells[0]:>14} {cells[1]:>14} {held:>9}")
+        lines.append(f"{row.what:28} {row.rows:5} {row.abstained:10} {cells[0]:>14} {cells[1]:>14} {held:>9}")
     return "\n".join(lines)
 
 
@@ -260,13 +261,13 @@ def main(table: Path, counts: Path, own: Path | None, output: Path, as_json: boo
                 click.echo(json.dumps(content["corrections"]))
             return
         content, errors = fit(table, counts, runs, log=lambda line: click.echo(line, err=True))
-        _write(output, json.loads(json.dumps(content).replace("NaN", "null")))
+        _write(output, content)
     except EdgeError as exc:
         click.echo(one_line(exc), err=True)
         raise SystemExit(exc.exit_code) from exc
     except OSError as exc:
         raise click.ClickException(f"cannot write `{output.name}`: {exc.strerror}") from exc
-    click.echo(json.dumps(content["errors"]).replace("NaN", "null") if as_json else _text(errors))
+    click.echo(json.dumps(content["errors"]) if as_json else _text(errors))
     left = ", ".join(f"{count} ({reason})" for reason, count in content["data"]["left_out"].items())
     click.echo(f"{content['version']}: {content['data']['tflite_rows']} rows of TFLite; left out: {left}", err=True)
 

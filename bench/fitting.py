@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .conformal import NOMINAL, cv_plus, family_weights, weighted_quantile
 from .emulation_model import COUNTS, PLAIN, Counted, CountModel, fit_counts
-from .features import FEATURES
+from .features import CLASS_OF, CLASSES, FEATURES
 from .latency_model import LatencyModel, Measured, fit_model, interval
 
 __all__ = ["ErrorRow", "Fitted", "fit_count_models", "fit_operator_models", "one_family_score", "runtime_ratios"]
@@ -45,14 +45,18 @@ class ErrorRow:
     coverage: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, percents to a tenth."""
+        """Return plain JSON values, percents to a tenth; None for what could not be judged."""
+
+        def plain(values: tuple[float, float]) -> list[float | None]:
+            return [None if math.isnan(value) else round(value, 1) for value in values]
+
         return {
             "what": self.what,
             "rows": self.rows,
             "abstained": self.abstained,
-            "model_out": [round(value, 1) for value in self.model_out],
-            "family_out": [round(value, 1) for value in self.family_out],
-            "coverage": round(self.coverage, 3),
+            "model_out": plain(self.model_out),
+            "family_out": plain(self.family_out),
+            "coverage": None if math.isnan(self.coverage) else round(self.coverage, 3),
         }
 
 
@@ -101,7 +105,7 @@ def fit_operator_models(rows: Sequence[Measured]) -> Fitted:
         "without": {family: _model_entry(other) for family, other in without.items()},
         "scores": {family: [_short(score) for score in values] for family, values in scores.items()},
         "span_ms": [min(measured), max(measured)],
-        "shares": _named(FEATURES, shares),
+        "shares": _named(CLASSES, shares),
         "coverage": _short(float(np.nanmean(misses[:, 2]))),
         "families": {lib: len({row.family for row in rows if row.library == lib}) for lib in libraries},
     }
@@ -245,7 +249,7 @@ def _chosen_counts(rows: Sequence[Counted], threads: int) -> tuple[str, ...]:
 
 def _shares(model: LatencyModel, row: Measured) -> Float64:
     parts = model.parts(row.features, row.library, row.threads)
-    shares: Float64 = parts / parts.sum()
+    shares: Float64 = parts @ CLASS_OF / parts.sum()
     return shares
 
 

@@ -1,9 +1,9 @@
 """A latency model that can only be physical: no negative cost, work shared by threads or not, one cost per feature.
 
-    t = sum over features f of  cost[f] * amount[f] * (serial[library, group(f)] + parallel[library, group(f)] / threads)
+    t = sum over features f of  cost[f] * amount[f] * (serial[group(f)] + parallel[group(f)] / threads)
 
 One `cost` for each precision, shared by all libraries; a library (TFLite's XNNPACK kernels, say) has two factors
-for each group of features. A library that was measured on a few networks leans on the others for the rest.
+of its own for each group of features. A library that was measured on a few networks leans on the others for the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUNDS = 6  # of fitting costs and factors in turns; errors change by less than 
 # to 6.8 % and 90th percentiles of 15 to 20 % for costs' pulls of 0.003 to 0.02 and factors' of 0.02 to 0.05.
 COST_PULL = 0.01
 FACTOR_PULL = 0.02
-AMDAHL = (0.3, 0.7)  # serial and parallel share that is assumed where nothing is known; ncnn's 4 threads give 0.36, 0.64
+AMDAHL = (0.3, 0.7)  # serial and parallel share where nothing is known; ncnn's 1 and 4 threads give 0.36 and 0.64
 # What a Cortex-A72 at 1.5 GHz can do on one thread, in the features' units. A multiply-add of four floats a cycle is
 # 167 ms for 1e9 (Cortex-A72 Software Optimisation Guide, ASIMD FMLA on one pipe a cycle), INT8 half of it; a depthwise
 # kernel loads as much as it multiplies; 4 bytes in and 4 out at 3 GB/s are 2.7 ms for 1e6; a call costs some 10 us.
@@ -120,7 +120,7 @@ def fit_model(rows: Sequence[Measured]) -> LatencyModel:
     for _ in range(ROUNDS):
         scale = np.stack([factors[row.library] @ [1.0, 1.0 / row.threads] for row in rows])[:, GROUP_OF]
         costs = merge @ robust_relative(
-        (amounts * scale) @ merge, ms, weights=weights, prior=expected, strength=COST_PULL
+            (amounts * scale) @ merge, ms, weights=weights, prior=expected, strength=COST_PULL
         )
         for library in libraries:
             chosen = where[library]

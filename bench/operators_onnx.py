@@ -87,7 +87,7 @@ class _Graph:
             self._constant.add(tensor.name)
         for node in self._nodes:
             self._fold(node)
-        self._uses = Counter(name for node in self._nodes for name in node.input)
+        self._uses = Counter(name for node in self._nodes for name in set(node.input))
         self._uses.update(value.name for value in graph.output)
         self._producer = {name: node for node in self._nodes for name in node.output}
         self._consumers: dict[str, list[Any]] = {}
@@ -112,17 +112,18 @@ class _Graph:
                     self._types[node.output[0]] = attribute.t.data_type
         if all(name in self._constant for name in node.input if name):
             self._constant.update(node.output)
-            if node.op_type == "DequantizeLinear":  # bytes of weights are those of the integers
-                self._types[node.output[0]] = self._types.get(node.input[0], 1)
-            elif node.op_type == "Cast":
+            if node.op_type in ("DequantizeLinear", "Cast"):  # bytes of weights are those that are stored
                 self._types[node.output[0]] = self._types.get(node.input[0], 1)
 
     def _inside(self, node: Any) -> bool:
         """Return whether a quantise or dequantise node is part of an INT8 operator and never runs as its own."""
         if node.op_type == "DequantizeLinear":
-            return all(self._integer(user) for user in self._users(node.output[0]))
+            users = self._users(node.output[0])
+            return bool(users) and len(users) == self._uses[node.output[0]] and all(map(self._integer, users))
         if node.op_type == "QuantizeLinear":
             maker = self._producer.get(node.input[0])
+            if maker is not None and self._fused(maker):
+                maker = self._producer.get(maker.input[0])
             return maker is not None and self._integer(maker)
         return False
 

@@ -23,7 +23,7 @@ from ..runtime.errors import InputError
 from .coefficients import Coefficients, OperatorFit, read_coefficients
 from .conformal import NOMINAL, cv_plus
 from .emulation_model import FITTED_GHZ, counts_vector
-from .features import FEATURES, features, uncovered
+from .features import CLASS_OF, CLASSES, features, uncovered
 from .latency_model import interval
 from .operators import Operator
 
@@ -35,10 +35,14 @@ Float64 = NDArray[np.float64]
 RUNTIMES = {"litert": "xnnpack", "tflite-ruy": "ruy", "onnxruntime": "onnxruntime", "ncnn": "ncnn"}
 CLOCK_GHZ = 1.5  # of the Pi 4 that all published rows but ncnn's of 2023 come from
 MAX_THREADS = 4  # cores
-TOLERATED_SHARE = 0.1  # a feature may take this much more than half again of the largest share it was seen with
+# Part of the time that may go into what took less in every measured network. Its cost may be off by as much again, so
+# the interval grows by it; beyond this part there is no prediction.
+MAX_EXCESS = 0.35
+WORTH_SAYING = 0.05
 BELOW, ABOVE = 4.0, 2.0  # how far a prediction may lie outside the span of measured latencies, factors
-# What engines other than ncnn may add to the emulation model's error. Two FP32 networks on TFLite were 0 and 4 % off
-# with earlier coefficients, two INT8 ones 12 to 28 % (devices' notes of this project): twice ncnn's spread, 0.3 at least.
+# What engines other than ncnn may add to the emulation model's error. With earlier coefficients two FP32 networks on
+# TFLite were 0 and 4 % off, two INT8 ones 12 to 28 % (emulation coefficients of this project's data): twice ncnn's
+# spread, and 0.3 at least.
 FOREIGN_SPREAD, FOREIGN_LEAST = 2.0, 0.3
 # Weights of half precision are widened when LiteRT and onnxruntime load them, and then run as float.
 _RUNS_AS = {"fp16": "fp32"}
@@ -189,17 +193,23 @@ def _by_operators(operators: Sequence[Operator], runtime: str, threads: int, fit
         for precision, own in sorted(by_precision.items())
     ]
     total = sum(part.p50 for part in parts)
-    for precision, own in by_precision.items():
-        if (reason := _outside(features(own), runtime, threads, fitted.operators[precision], total)) is not None:
-            return _Estimate(reason=reason)
     main = max(parts, key=lambda part: part.p50)
+    precision = max(by_precision, key=lambda name: sum(operator.macs for operator in by_precision[name]))
+    fit = fitted.operators[precision]
+    if total < fit.span_ms[0] / BELOW or total > fit.span_ms[1] * ABOVE:
+        span = f"{fit.span_ms[0]:.1f} to {fit.span_ms[1]:.0f} ms"
+        return _Estimate(reason=f"{total:.3g} ms is far outside what was measured ({span})")
+    excess, what = _excess(features(by_precision[precision]), runtime, threads, fit)
+    if excess > MAX_EXCESS:
+        return _Estimate(reason=f"unlike all measured networks: {what}")
+    notes = (*main.notes, f"the interval is wider: {what}") if excess > WORTH_SAYING else main.notes
     return _Estimate(
         p50=total,
-        low=sum(part.low for part in parts),
-        high=sum(part.high for part in parts),
+        low=sum(part.low for part in parts) * math.exp(-excess),
+        high=sum(part.high for part in parts) * math.exp(excess),
         coverage=main.coverage,
         validated=main.validated,
-        notes=main.notes,
+        notes=notes,
     )
 
 
@@ -231,23 +241,14 @@ def _library(runtime: str, fit: OperatorFit) -> str:
     return own if own in fit.model.factors else "xnnpack"
 
 
-def _outside(amounts: Float64, runtime: str, threads: int, fit: OperatorFit, total: float) -> str | None:
-    """Return why a network lies too far from all that was measured, or None."""
+def _excess(amounts: Float64, runtime: str, threads: int, fit: OperatorFit) -> tuple[float, str]:
+    """Return which part of the time goes into what took less in every measured network, 0..1, and a line about it."""
     parts = fit.model.parts(amounts, _library(runtime, fit), threads)
-    if parts.sum() < 0.5 * total:
-        return None  # the smaller part of a network of two precisions
-    if total < fit.span_ms[0] / BELOW or total > fit.span_ms[1] * ABOVE:
-        span = f"{fit.span_ms[0]:.1f} to {fit.span_ms[1]:.0f} ms"
-        return f"{total:.3g} ms is far outside what was measured ({span})"
-    share = parts / parts.sum()
-    over = share - (1.5 * fit.shares + TOLERATED_SHARE)
+    shares = parts @ CLASS_OF / parts.sum()
+    over = np.maximum(shares - fit.shares, 0.0)
     worst = int(np.argmax(over))
-    if over[worst] > 0:
-        name = list(FEATURES)[worst]
-        return (
-            f"{FEATURES[name][2]} take {share[worst]:.0%} of the time, in measured networks {fit.shares[worst]:.0%} at most"
-        )
-    return None
+    name = list(CLASSES)[worst]
+    return float(over.sum()), f"{name} take {shares[worst]:.0%} of the time, elsewhere {fit.shares[worst]:.0%} at most"
 
 
 def _ncnn(vector: Float64 | None, threads: int, fitted: Coefficients) -> _Estimate:
@@ -287,8 +288,8 @@ def _with_counts(
     if threads > 1:
         single = _by_operators(operators, runtime, 1, fitted)
         if found.reason is not None or single.reason is not None:
-            reason = found.reason or single.reason
-            return _Estimate(reason=f"counts are of one thread, and the operators cannot scale them: {reason}"), "emulation"
+            reason = f"counts are of one thread, and operators cannot scale them: {found.reason or single.reason}"
+            return _Estimate(reason=reason), "emulation"
         p50 *= found.p50 / single.p50
     emulated = _Estimate(p50=p50, low=p50 / math.exp(spread), high=p50 * math.exp(spread), notes=(note,))
     if found.reason is not None:

@@ -84,7 +84,8 @@ def read_table(path: Path = TABLE) -> Table:
         raise InputError(f"`{path.name}` is no table of latencies", expected=", ".join(COLUMNS))
     known = {(row["model"], row["input"], row["precision"]): row for row in _read_features()}
     left: Counter[str] = Counter()
-    tflite, others = [], []
+    tflite: list[Measured] = []
+    others: list[Measured] = []
     for line in lines:
         library = _library(line)
         if library is None:
@@ -225,7 +226,7 @@ def _read_features() -> Iterator[dict[str, Any]]:
 
 
 @click.command()
-@click.option("--table", type=click.Path(path_type=Path), default=TABLE, help="Published latencies; only names are read.")
+@click.option("--table", type=click.Path(path_type=Path), default=TABLE, help="Published latencies: names are read.")
 @click.option("--output", type=click.Path(path_type=Path), default=FEATURE_FILE, help="File to write.")
 def main(table: Path, output: Path) -> None:
     r"""Write the features of the networks whose latency on a Raspberry Pi 4 is published.
