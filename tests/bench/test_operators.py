@@ -128,9 +128,7 @@ def test_a_grouped_convolution_is_told_from_a_full_one_by_its_weights(tflite: Ca
 
 
 def test_an_open_shape_is_refused_by_name(tflite: Callable[..., Path]) -> None:
-    path = tflite(
-        [([1, 0, 4, 8], "FLOAT32", False), ([1, 0, 4, 8], "FLOAT32", False)], [("HARD_SWISH", [0], [1], 1)]
-    )
+    path = tflite([([1, 0, 4, 8], "FLOAT32", False), ([1, 0, 4, 8], "FLOAT32", False)], [("HARD_SWISH", [0], [1], 1)])
 
     with pytest.raises(ArtifactError, match=r"shape of `t[01]` is not fixed"):
         read_operators(path)
