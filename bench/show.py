@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["table"]
+__all__ = ["draw_table", "table"]
 
 Cells = tuple[str, ...]
-HEAD = ("file", "device", "engine", "threads", "evidence", "p50 ms", "p90 ms", "p99 ms", "load", "first", "MB", "")
+HEAD = ("file", "device", "engine", "threads", "evidence", "p50 ms", "p90 ms", "p99 ms", "load", "MB", "")
 STAGES_HEAD = ("file", "device", "engine", "threads", "pre ms", "infer ms", "decode ms", "frame p50", "frame p90")
 LEAST_WIDTH = 100
 
@@ -23,10 +23,10 @@ def table(report: Mapping[str, Any]) -> str:
         report: as `edge bench --json` prints it.
     """
     rows = report["rows"]
-    parts = [_draw(HEAD, [_main(row) for row in rows])]
+    parts = [draw_table(HEAD, [_main(row) for row in rows])]
     frames = [_frame(row) for row in rows if row["stages"]]
     if frames:
-        parts.append(_draw(STAGES_HEAD, frames))
+        parts.append(draw_table(STAGES_HEAD, frames))
     parts += _notes(report)
     return "\n".join(parts)
 
@@ -48,7 +48,6 @@ def _main(row: Mapping[str, Any]) -> Cells:
         row["evidence"],
         *times,
         _ms(row["load_ms"]),
-        _ms(row["first_ms"]),
         "-" if memory is None else f"{memory / 1e6:.0f}",
         _status(row),
     )
@@ -107,7 +106,7 @@ def _ms(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _draw(head: Cells, rows: Sequence[Cells]) -> str:
+def draw_table(head: Cells, rows: Sequence[Cells]) -> str:
     """Return a table by Rich where it is installed, else in plain columns."""
     if importlib.util.find_spec("rich") is None:
         return _plain(head, rows)
@@ -117,14 +116,15 @@ def _draw(head: Cells, rows: Sequence[Cells]) -> str:
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in head:
-        numeric = name.endswith(("ms", "p50", "p90")) or name in ("threads", "load", "first", "MB")
+        numeric = name.endswith(("ms", "p50", "p90", "%", "MACs")) or name in ("threads", "load", "first", "MB")
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
     stream = io.StringIO()
     width = max(LEAST_WIDTH, shutil.get_terminal_size((160, 24)).columns)
     Console(file=stream, width=width, color_system=None).print(drawn)
-    return "\n".join(line.rstrip() for line in stream.getvalue().strip("\n").splitlines()) + "\n"
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 def _plain(head: Cells, rows: Sequence[Cells]) -> str:

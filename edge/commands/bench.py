@@ -81,6 +81,13 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 @click.option(
     "--self-test", is_flag=True, help="Say what a comparison on this machine is worth: its false alarms and reach."
 )
+@click.option("--profile", is_flag=True, help="Say which layers the time goes to, and their share of multiply-adds.")
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="FILE.svg",
+    help="With --profile: draw the layers into a picture.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples included.")
 def command(
     targets: tuple[Path, ...],
@@ -99,6 +106,8 @@ def command(
     junit: Path | None,
     compare: bool,
     self_test: bool,
+    profile: bool,
+    draw: Path | None,
     as_json: bool,
 ) -> None:
     r"""Measure how long artifacts take: load, first inference, inferences back to back, and whole frames by stage.
@@ -112,12 +121,23 @@ def command(
         edge bench edge-out/face-nanob
         edge bench pose-int8.tflite --threads 1,2,4 --input photo.jpg --json > pose.json
         edge bench old.onnx new.onnx --compare
+        edge bench face-int8.tflite face-int8.onnx --profile --draw layers.svg
         edge bench pose-int8.tflite --strict --output runs/strict
     """
     from ..bench.plan import Plan
 
-    if compare or self_test:
-        report = _self_test(targets, engine) if self_test else _compare(targets, engine)
+    if compare + self_test + profile > 1:
+        raise InputError("`--compare`, `--self-test` and `--profile` are one at a time")
+    if draw is not None and not (profile and draw.suffix == ".svg"):
+        raise InputError("`--draw` writes the picture of `--profile`", expected="FILE.svg", got=draw.name)
+    if compare or self_test or profile:
+        report = (
+            _self_test(targets, engine)
+            if self_test
+            else _compare(targets, engine)
+            if compare
+            else _profile(targets, draw)
+        )
         click.echo(json.dumps(report, allow_nan=False) if as_json else report["text"])
         return
     plan = Plan(
@@ -243,6 +263,18 @@ def _self_test(targets: Sequence[Path], engine: str) -> dict[str, Any]:
         f"smallest slow-down found in 95 of 100 comparisons: {100 * found.smallest:.1f} %"
     )
     return {"schema": SCHEMA, "command": "bench --self-test", "file": targets[0].name, **found.to_dict(), "text": text}
+
+
+def _profile(targets: Sequence[Path], draw: Path | None) -> dict[str, Any]:
+    from ..bench.layers import profile
+    from ..bench.layers_picture import layers_svg, layers_table
+    from ..bench_inputs import find_artifacts
+
+    found = [profile(artifact.path, say=_say) for artifact, _ in find_artifacts(targets)]
+    if draw is not None:
+        _write(draw, layers_svg(found))
+    profiles = [one.to_dict() for one in found]
+    return {"schema": SCHEMA, "command": "bench --profile", "profiles": profiles, "text": layers_table(found)}
 
 
 def _say(line: str) -> None:
