@@ -26,7 +26,7 @@ import numpy as np
 from ..runtime.errors import EdgeError, InputError, one_line
 from .coefficients import COEFFICIENTS, SCHEMA, Coefficients, read_coefficients
 from .emulation_model import read_counts
-from .features import features
+from .features import features, uncovered
 from .fitting import ErrorRow, Fitted, fit_count_models, fit_operator_models, one_family_score, runtime_ratios, summary
 from .latency_model import Measured, fit_model
 from .operators import Operator, main_precision, read_operators
@@ -36,6 +36,7 @@ from .published import FEATURE_FILE, TABLE, Table, read_table
 __all__ = ["COUNTS_FILE", "Run", "correct", "fit", "read_runs"]
 
 COUNTS_FILE = TABLE.with_name("rpi4-emulation-counts.csv")
+PRECISIONS = ("fp32", "int8")
 FEW = 3  # own runs below which a correction says so
 
 
@@ -74,7 +75,7 @@ def fit(
     published = read_table(table)
     rows = [*published.tflite, *(_measured(run) for run in runs)]
     fits: dict[str, Fitted] = {}
-    for precision in ("fp32", "int8"):
+    for precision in PRECISIONS:
         log(f"fitting {precision}: with each model and each family left out")
         fits[precision] = fit_operator_models([row for row in rows if row.precision == precision])
     log("fitting emulation counts")
@@ -168,10 +169,16 @@ def _run(entry: Any, path: Path, index: int) -> Run:
 
 def _measured(run: Run) -> Measured:
     """Return a user's run as a row of the fit, in the precision that most of it computes in."""
+    precision = main_precision(run.operators)
+    precision = "fp32" if precision == "fp16" else precision
+    unknown = uncovered(run.operators)
+    if unknown or precision not in PRECISIONS:
+        got = f"precision {precision}, operators of class {', '.join(unknown) or 'known'}"
+        raise InputError(f"`{run.name}` cannot join the fit", expected=" or ".join(PRECISIONS), got=got)
     return Measured(
         model=f"own/{run.name}",
         family="own",
-        precision={"fp16": "fp32"}.get(main_precision(run.operators), main_precision(run.operators)),
+        precision=precision,
         library=RUNTIMES[run.runtime],
         threads=run.threads,
         features=features(run.operators),

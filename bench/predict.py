@@ -284,17 +284,31 @@ def _with_counts(
         return found, "operators"
     spread = max(FOREIGN_SPREAD * max(_spreads(emulated)), FOREIGN_LEAST)
     note = f"the emulation model was fitted on ncnn and not checked on {runtime}"
-    p50 = emulated.p50
+    p50, low, high, notes = emulated.p50, math.exp(-spread), math.exp(spread), [note]
     if threads > 1:
-        single = _by_operators(operators, runtime, 1, fitted)
-        if found.reason is not None or single.reason is not None:
-            reason = f"counts are of one thread, and operators cannot scale them: {found.reason or single.reason}"
-            return _Estimate(reason=reason), "emulation"
-        p50 *= found.p50 / single.p50
-    emulated = _Estimate(p50=p50, low=p50 / math.exp(spread), high=p50 * math.exp(spread), notes=(note,))
+        scaling = _scaling(operators, runtime, threads, fitted)
+        if scaling is None:
+            return _Estimate(
+                reason=f"counts are of one thread, and operators cannot scale them: {found.reason}"
+            ), "emulation"
+        p50 *= scaling
+        if found.reason is not None:
+            low, high = low / (threads * scaling), high / scaling
+            notes.append(f"from perfect scaling to {threads} threads to none, since {found.reason}")
+    emulated = _Estimate(p50=p50, low=p50 * low, high=p50 * high, notes=tuple(notes))
     if found.reason is not None:
         return emulated, "emulation"
     return _joined(found, emulated), "emulation+operators"
+
+
+def _scaling(operators: Sequence[Operator], runtime: str, threads: int, fitted: Coefficients) -> float | None:
+    """Return by what factor more threads shorten what is known of a network; None where nothing is."""
+    one = many = 0.0
+    for precision, fit in fitted.operators.items():
+        own = features([op for op in operators if _RUNS_AS.get(op.precision, op.precision) == precision])
+        one += fit.model.milliseconds(own, _library(runtime, fit), 1)
+        many += fit.model.milliseconds(own, _library(runtime, fit), threads)
+    return many / one if one > 0 else None
 
 
 def _joined(first: _Estimate, second: _Estimate) -> _Estimate:

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 from edge.bench.coefficients import COEFFICIENTS, read_coefficients
 from edge.bench.emulation_model import FITTED_GHZ, CountModel, read_counts
-from edge.bench.fit import fit, main, read_runs
+from edge.bench.features import FEATURES
+from edge.bench.fit import Run, fit, main, read_runs
 from edge.bench.fitting import fit_count_models, fit_operator_models, summary
-from edge.bench.latency_model import Measured, fit_model
+from edge.bench.latency_model import SAME, Measured, fit_model
+from edge.bench.operators import Operator
 from edge.bench.published import TABLE, read_table
 from edge.runtime.errors import InputError
 
@@ -101,9 +103,11 @@ def test_the_whole_fit_gives_the_committed_file() -> None:
 
 
 def invented(seed: int = 3) -> list[Measured]:
-    """Return rows of an invented machine on which every feature has one cost and all work is shared by threads."""
+    """Return rows of an invented machine on which every feature has one cost, as the model assumes."""
     rng = np.random.default_rng(seed)
     costs = rng.uniform(0.5, 2, 16) * [180, 360, 180, 700, 900, 1, 2, 1, 1, 1, 4, 8, 8, 1, 0.01, 10]
+    for name, other in SAME.items():
+        costs[list(FEATURES).index(name)] = costs[list(FEATURES).index(other)]
     rows = []
     for index in range(40):
         amounts = rng.uniform(0, 1, 16) * [0.3, 0.02, 0.3, 0.05, 0.01, 5, 5, 5, 5, 4, 2, 1, 0.001, 5, 80, 0.1]
@@ -118,7 +122,6 @@ def invented(seed: int = 3) -> list[Measured]:
     return rows
 
 
-@pytest.mark.slow
 def test_intervals_of_an_invented_machine_hold_about_nine_in_ten() -> None:
     fitted = fit_operator_models(invented())
 
@@ -216,6 +219,16 @@ def test_a_run_that_makes_no_sense_is_refused_in_one_line(
     assert word in done.output
     assert done.output.count("\n") == 1
     assert not output.exists()
+
+
+@needs_table
+def test_a_run_of_a_class_that_no_feature_counts_cannot_join_the_fit_silently(tmp_path: Path) -> None:
+    assert table is not None
+    grouped = Operator(name="y", op="Conv", kind="grouped", precision="fp32", shape=(1, 8, 8, 8), macs=9216)
+    run = Run(name="net.onnx", operators=(grouped,), runtime="onnxruntime", threads=1, p50_ms=1.0)
+
+    with pytest.raises(InputError, match=r"`net\.onnx` cannot join the fit.*grouped"):
+        fit(table, tmp_path / "none.csv", [run])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '[{"file": "a"}]', "[3]"])

@@ -171,7 +171,13 @@ def test_counts_answer_alone_where_an_operator_was_never_published() -> None:
 
     assert single.basis == "emulation"
     assert single.p50_ms is not None
-    assert "counts are of one thread" in (four.abstained or "")
+    assert single.low_ms is not None
+    assert single.p50_ms / 4 < (four.p50_ms or 0) < single.p50_ms
+    assert four.low_ms == pytest.approx(single.low_ms / 4)  # perfect scaling
+    assert four.high_ms == pytest.approx(single.high_ms)  # none
+    assert "operators of class grouped" in four.notes[-1]
+    strange = [changed(operator, precision="w8a16") for operator in operators]
+    assert "counts are of one thread" in (predict(strange, threads=4, counts=COUNTS).abstained or "")
 
 
 @pytest.mark.parametrize("broken", [{"insns": 1e8}, {**COUNTS, "l2_miss": -1}, {**COUNTS, "insns": math.nan}])
