@@ -167,13 +167,13 @@ def build_userland(into: Path | None = None, *, log: Callable[[str], None] = lam
         ResourceError: another process builds it, or the disk is full.
     """
     wheels = _wanted_wheels()
-    for name in ("apt-get", "dpkg", "qemu-aarch64"):
-        tool(name)
     root = (default_folder() if into is None else into).absolute()
     found = _existing(root)
     if found is not None and dict(found.wheels) == wheels and set(found.packages) == set(PACKAGES):
         log(f"the userland is there: {root}")
         return found
+    for name in ("apt-get", "dpkg", "qemu-aarch64"):
+        tool(name)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(root) as scratch:
