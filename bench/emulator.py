@@ -214,7 +214,7 @@ def _tail(log: IO[bytes], limit: int = 4096) -> str:
 def _death(name: str, code: int | None, log: str, limits: Limits) -> EdgeError:
     """Return the error for a program that did not come to its end."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = lines[-1][:120] if lines else "nothing"
+    last = lines[-1] if lines else "nothing"
     if code is None:
         return ResourceError(f"`{name}` did not finish in emulation", expected=f"at most {limits.wall_seconds:g} s")
     if code < 0:
@@ -232,7 +232,8 @@ def _death(name: str, code: int | None, log: str, limits: Limits) -> EdgeError:
         return DeviceError("QEMU does not load the counting plug-in", got=last, hint=hint)
     if "Traceback" not in log:
         return DeviceError(f"the emulation of `{name}` failed", got=f"exit status {code}: {last}")
-    return ArtifactError(f"the aarch64 engine gave up on `{name}`", got=last)
+    reason = re.sub(r"^[\w.]*\.(?=\w+: )", "", last)  # an exception's class without its module
+    return ArtifactError(f"the aarch64 engine gave up on `{name}`", got=reason)
 
 
 def _outputs(folder: Path, index: int, name: str, card: Card) -> dict[str, Float32]:
