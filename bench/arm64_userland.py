@@ -11,7 +11,6 @@ host's /proc and /sys, and engines choose their kernels by them (onnxruntime eve
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -233,6 +232,8 @@ def _existing(root: Path) -> Userland | None:
 @contextlib.contextmanager
 def _only_one(root: Path) -> Iterator[Path]:
     """Give a scratch folder beside `root` while no other process builds there; what a dead one left is removed."""
+    import fcntl  # here: Windows has none, and is told that it has no apt before it comes here
+
     scratch = root.with_name(f".{root.name}.building")
     with open(root.with_name(f".{root.name}.lock"), "a", encoding="utf-8") as lock:
         try:

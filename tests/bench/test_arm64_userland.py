@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import shutil
@@ -114,6 +113,8 @@ def test_a_failed_rebuild_keeps_the_old_userland(no_sources: None, tmp_path: Pat
 
 
 def test_two_builds_of_one_folder_do_not_mix(no_sources: None, tmp_path: Path) -> None:
+    import fcntl  # where there is apt, there is this
+
     with open(tmp_path / ".root.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
