@@ -36,11 +36,13 @@ __all__ = [
 Float32 = NDArray[np.float32]
 CPU = "cortex-a72"
 GUEST = Path(__file__).with_name("emulate_guest.py")
-# Nothing of the host's reaches the guest; hashes and stack guards repeat, so that counts do. One thread for NumPy.
+# Nothing of the host's reaches the guest; hashes and stack guards repeat, so that counts do. One thread for NumPy, and
+# none for onnxruntime's telemetry (its pull request 27379), whose uploader would run beside what is counted.
 ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
 }
