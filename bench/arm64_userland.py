@@ -26,7 +26,7 @@ from pathlib import Path
 
 import click
 
-from ..runtime.engines import ENGINES, engine_version
+from ..runtime.engines import ENGINES, engine_version, missing_engine
 from ..runtime.errors import DeviceError, EdgeError, InputError, MissingExtraError, ResourceError, one_line
 from ..runtime.trust import private_folder
 from .wheels import PLATFORMS, platform_tags
@@ -101,13 +101,16 @@ class Userland:
 
         Raises:
             DeviceError: it is not in this userland, or is not the version that is installed here.
+            MissingExtraError: none is installed here.
         """
         package = ENGINES[engine][1]
         here = engine_version(engine)
-        if self.wheels.get(package) != here or here is None:
+        if here is None:
+            raise missing_engine(engine)
+        if self.wheels.get(package) != here:
             raise DeviceError(
                 f"the aarch64 userland has another {package} than this machine",
-                expected=here or "an installed one",
+                expected=here,
                 got=self.wheels.get(package, "none"),
                 hint=BUILD_HINT,
             )
