@@ -1,6 +1,6 @@
 """A stand-in for a Raspberry Pi 4 on 127.0.0.1, to try what goes over SSH without one.
 
-    python -m edge.bench.loopback_pi --into DIR            build it: some 25 packages of Debian arm64, no root needed
+    python -m edge.bench.loopback_pi --into DIR            build it: Debian arm64 packages and wheels, no root needed
     python -m edge.bench.loopback_pi --into DIR --serve    and run its sshd until Ctrl-C
 
 The sshd is this machine's own, on a port of its own (`loopback_sshd`). `python3` in its sessions is Debian's arm64
@@ -21,9 +21,11 @@ from pathlib import Path
 
 import click
 
+from ..runtime.engines import ENGINES
 from ..runtime.errors import DeviceError, MissingExtraError
 from .config import CONFIG
 from .loopback_sshd import HOST, LoopbackSshd, write_session
+from .payload import Platform, engine_payload
 
 __all__ = ["BOARD", "CPU", "build", "is_built", "serve", "set_state"]
 
@@ -51,7 +53,7 @@ def is_built(folder: Path) -> bool:
 
 
 def build(folder: Path) -> None:
-    """Download and unpack the arm64 userland, and lay out what a Pi shows of itself.
+    """Download and unpack the arm64 userland, lay out what a Pi shows of itself, and fetch the engines' wheels.
 
     Args:
         folder: where; what is there already is kept.
@@ -74,6 +76,8 @@ def build(folder: Path) -> None:
         _write_board(root)
     set_state(folder, celsius=48.0, throttled=0)
     _write_vcgencmd(folder)
+    for engine in ENGINES:
+        engine_payload(engine, _platform(root), folder / "cache")
     (folder / "built").touch()
 
 
@@ -134,6 +138,18 @@ def _run(command: list[str], failed: str, environment: dict[str, str] | None = N
         raise DeviceError(failed, got=lines[-1][:120] if lines else f"{command[0]} ended with {done.returncode}")
 
 
+def _platform(root: Path) -> Platform:
+    """Return what decides which wheels the arm64 Python takes; running it shows that it runs."""
+    asked = "import os, sys; print(*sys.version_info[:2], os.confstr('CS_GNU_LIBC_VERSION').split()[1])"
+    python = str(root / "usr/bin/python3")
+    done = subprocess.run([python, "-I", "-c", asked], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise DeviceError("the arm64 Python does not run", got=done.stderr.strip()[-100:])
+    major, minor, glibc = done.stdout.split()
+    parts = glibc.split(".")
+    return Platform(machine="aarch64", python=(int(major), int(minor)), glibc=(int(parts[0]), int(parts[1])))
+
+
 def _write_python(root: Path) -> None:
     """Put a script in the place of `python3` that runs the arm64 one; Python takes its name for its own."""
     link = root / "usr/bin/python3"
@@ -166,7 +182,9 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 @click.command()
-@click.option("--into", type=click.Path(path_type=Path), required=True, help="Folder for it; some 100 MB.")
+@click.option(
+    "--into", type=click.Path(path_type=Path), required=True, help="Folder for it; 150 MB, and 400 MB after use."
+)
 @click.option("--serve", "serving", is_flag=True, help="Run its sshd until Ctrl-C.")
 def main(into: Path, serving: bool) -> None:
     r"""Build a stand-in for a Raspberry Pi 4 behind SSH, and serve it.

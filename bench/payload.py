@@ -152,7 +152,7 @@ def _download(into: Path, constraints: Path, distribution: str, platform: Platfo
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()
         raise DeviceError(
             f"no wheels of {distribution} for {platform}",
-            got=lines[-1].removeprefix("ERROR: ")[:120] if lines else f"pip ended with {done.returncode}",
+            got=lines[0].removeprefix("ERROR: ")[:120] if lines else f"pip ended with {done.returncode}",
             hint="is pip set up here? else name a virtual environment of the device as `python` in edge.toml",
         )
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from .environment import NOW_BITS, environment
@@ -61,18 +60,19 @@ class Silence(Exception):
     """The other side hung up, or has said nothing for too long."""
 
 
-def main(patience_s: float) -> int:
+def main(patience_s: float, lock_s: float) -> int:
     """Serve one connection and return the exit code.
 
     Args:
         patience_s: silence after which the other side counts as gone.
+        lock_s: longest wait for another benchmark to end, seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wire = Wire(patience_s)
     try:
         wire.say_line(MARK)
-        cache = Cache.open()
+        cache = Cache.open(lock_s)
         wire.say({"event": "hello", "schema": SCHEMA, **_machine(cache)})
         while True:
             _obey(wire.order(), wire, cache)
@@ -166,8 +166,10 @@ class Cache:
         self.lock = lock
 
     @classmethod
-    def open(cls) -> Cache:
+    def open(cls, lock_s: float) -> Cache:
         """Return the cache of this user, locked, without what an earlier run may have left behind."""
+        import fcntl  # Linux only, and the other side, which imports this file too, may be something else
+
         base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         folder = Path(base) / "edge-bench"
         try:
@@ -177,10 +179,15 @@ class Cache:
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as exc:
             raise _no_room(exc, folder, 0) from exc
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Refused("busy", pid=os.read(lock, 20).decode("ascii", "replace")) from exc
+        end = monotonic() + lock_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as exc:
+                if monotonic() >= end:
+                    raise Refused("busy", pid=os.read(lock, 20).decode("ascii", "replace")) from exc
+                sleep(POLL_S / 10)
         with contextlib.suppress(OSError):  # the number is for people; a full disk is told when it matters
             os.ftruncate(lock, 0)
             os.write(lock, str(os.getpid()).encode())

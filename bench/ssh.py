@@ -63,6 +63,7 @@ class SshDevice:
         self._cool_s = cool_s
         self._session: Session | None = None
         self._evidence: Evidence | None = Evidence.MEASURED if config.kind == "rpi4" else None
+        self._lock_s = 0.0
         self._ready: dict[str, list[str]] = {}  # engine -> payloads that it runs with
         self._opening = threading.Lock()
 
@@ -111,6 +112,8 @@ class SshDevice:
             }
             read_launch(session.run(order, timeout_s + PATIENCE_S), launch)
         except BaseException as exc:  # Ctrl-C, too: nothing may go on there
+            if self._session is not None:
+                self._lock_s = PATIENCE_S + END_S  # the device may take a while to see that we have gone
             self.close()
             if isinstance(exc, EdgeError):
                 exc.message = _with_names(exc.message, names)
@@ -149,7 +152,9 @@ class SshDevice:
         with self._opening:
             session = self._session
             if session is None:
-                session = self._session = Session(self.config, self._tell)  # `close` reaches it from here on
+                session = self._session = Session(
+                    self.config, self._tell, self._lock_s
+                )  # `close` reaches it from here on
                 try:
                     session.greet()
                     self._check(session.hello)

@@ -63,6 +63,7 @@ class Session:
     Args:
         config: where to.
         tell: takes lines of progress.
+        lock_s: longest wait for another benchmark on the device to end, seconds.
 
     Attributes:
         hello: what the device said of itself; empty before `greet`.
@@ -71,7 +72,7 @@ class Session:
         MissingExtraError: there is no ssh here.
     """
 
-    def __init__(self, config: DeviceConfig, tell: Callable[[str], None]) -> None:
+    def __init__(self, config: DeviceConfig, tell: Callable[[str], None], lock_s: float = 0.0) -> None:
         self.hello: dict[str, Any] = {}
         self._host = config.ssh
         self._tell = tell
@@ -82,7 +83,7 @@ class Session:
         if shutil.which("ssh") is None:
             raise MissingExtraError("there is no `ssh` on this machine", hint="install OpenSSH's client")
         self._ssh = subprocess.Popen(
-            _command(config),
+            _command(config, lock_s),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -283,7 +284,7 @@ class Session:
                 self._errors = (self._errors + chunk.decode("utf-8", "replace"))[-ERRORS:]
 
 
-def _command(config: DeviceConfig) -> list[str]:
+def _command(config: DeviceConfig, lock_s: float) -> list[str]:
     command = ["ssh"]
     for option in OPTIONS:
         command += ["-o", option]
@@ -292,7 +293,7 @@ def _command(config: DeviceConfig) -> list[str]:
     if config.port:
         command += ["-p", str(config.port)]
     # The words after the host are joined by ssh and read by a shell there: each is quoted for it.
-    return [*command, "--", config.ssh, f"exec {_quoted(config.python)} -I -c {shlex.quote(START)} {_program()}"]
+    return [*command, "--", config.ssh, f"exec {_quoted(config.python)} -I -c {shlex.quote(START)} {_program(lock_s)}"]
 
 
 def _quoted(path: str) -> str:
@@ -300,7 +301,7 @@ def _quoted(path: str) -> str:
     return '"$HOME"/' + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 
-def _program() -> str:
+def _program(lock_s: float) -> str:
     """Return `remote.py` and what it imports of ours as one word without special characters."""
     here = Path(__file__).resolve().parent
     texts = {name: (here / f"{name}.py").read_text(encoding="utf-8") for name in ("environment", "remote")}
@@ -310,7 +311,7 @@ def _program() -> str:
         "    module = sys.modules['edge.bench.' + name] = types.ModuleType('edge.bench.' + name)\n"
         "    module.__package__ = 'edge.bench'\n"
         "    exec(compile(text, name + '.py', 'exec'), module.__dict__)\n"
-        f"sys.exit(sys.modules['edge.bench.remote'].main({PATIENCE_S!r}))\n"
+        f"sys.exit(sys.modules['edge.bench.remote'].main({PATIENCE_S!r}, {lock_s!r}))\n"
     )
     return base64.b64encode(zlib.compress(loader.encode(), 9)).decode("ascii")
 
