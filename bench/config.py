@@ -63,6 +63,10 @@ class DeviceConfig:
         check_host(self.ssh)
         if self.kind not in KINDS:
             raise InputError(f"device `{self.name}`: unknown kind", expected=" | ".join(KINDS), got=self.kind[:40])
+        if self.name == "rpi4" and self.kind != "rpi4":
+            raise InputError(
+                "the device `rpi4` is a Raspberry Pi 4", got=f"`kind` {self.kind}", hint="name it otherwise"
+            )
         for field, least, most in (("port", 0, 65535), ("cool_c", 20, 100), ("timeout_s", 0, 86_400)):
             if not least <= getattr(self, field) <= most:
                 raise InputError(

@@ -39,6 +39,7 @@ OPTIONS = (
     "RequestTTY=no",
     "RemoteCommand=none",
     "ForwardAgent=no",
+    "ForwardX11=no",
     "ClearAllForwardings=yes",
     "PermitLocalCommand=no",
     "ControlPath=none",  # somebody else's connection would hide why ours failed
@@ -76,7 +77,7 @@ class Session:
         self.hello: dict[str, Any] = {}
         self._host = config.ssh
         self._tell = tell
-        self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=256)
+        self._lines: queue.Queue[bytes | None] = queue.Queue(maxsize=16)
         self._errors = ""
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -217,10 +218,10 @@ class Session:
         if self._closed.is_set():
             return DeviceError(f"the connection to `{self._host}` was closed here")
         code = self._ssh.poll()
-        if self.hello and code != TRANSPORT:
-            return DeviceError(
-                f"our program on `{self._host}` ended", got=self._errors.strip()[-100:] or f"exit code {code}"
-            )
+        said = self._errors.strip()[-100:]
+        if self.hello and (code != TRANSPORT or not said):
+            hint = "it may have been killed there; run it again"
+            return DeviceError(f"our program on `{self._host}` ended", got=said or f"exit code {code}", hint=hint)
         return ssh_error(self._host, -1 if code is None else code, self._errors, _shown(spoken))
 
     def _send(self, order: dict[str, Any], content: bytes = b"") -> None:
@@ -265,7 +266,7 @@ class Session:
                     whole, held = [*whole, held], b""
                 for line in whole:
                     self._put(line + b"\n")
-        if held:
+        if held and not self.hello:  # the last words of a shell; later, half a line is none
             self._put(held)
         self._put(None)
 

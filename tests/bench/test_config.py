@@ -87,6 +87,11 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ('[devices.a]\nssh = "x"\nkind = "pi5"\n', r"line 1: device `a`: unknown kind.*rpi4 \| ssh.*pi5", None),
         ('[devices.host]\nssh = "x"\n', r"line 1: bad name of a device", None),
         ('[devices.a]\nssh = "x"\npython = "-c"\n', r"line 3: device `a`: `python` is no command", None),
+        (
+            '[devices.rpi4]\nssh = "x"\nkind = "ssh"\n',
+            r"the device `rpi4` is a Raspberry Pi 4, got `kind` ssh",
+            "name it otherwise",
+        ),
         ("devices = 3\n", r"`devices` is no table", "devices.rpi4"),
         ("[devices]\nrpi4 = 3\n", r"`devices.rpi4` is no table", None),
         ("[devices.rpi4\n", r"not TOML.*line 1", None),

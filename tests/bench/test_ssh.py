@@ -27,7 +27,7 @@ from edge.bench.payload import Payload
 from edge.bench.plan import Plan
 from edge.bench.ssh import SshDevice
 from edge.bench.ssh_session import START, Session
-from edge.runtime.errors import DeviceError, EdgeError, InputError, one_line
+from edge.runtime.errors import DeviceError, EdgeError, InputError, MissingExtraError, one_line
 
 from .ssh_device import AGENT, QUICK, WORKER, Running, config, processes, wait_until
 
@@ -432,7 +432,15 @@ def test_when_our_program_on_the_device_is_killed_its_worker_dies_too(
         os.kill(processes(AGENT, str(folder))[0], signal.SIGKILL)
         running.wait()
 
-    assert isinstance(running.error, DeviceError)
+    assert "our program on `edge-loopback` ended" in str(running.error)
+    assert running.launch.wall_ms
+
+
+def test_a_machine_without_ssh_is_told_what_to_install(server: LoopbackSshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with SshDevice(config(server)) as device, pytest.raises(MissingExtraError, match="there is no `ssh`"):
+        device.connect()
 
 
 DRIVER = """
