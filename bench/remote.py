@@ -28,7 +28,6 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -45,7 +44,6 @@ MAX_ORDER = 1 << 20
 TAIL = 2000  # bytes of a worker's stderr that are told
 POLL_S = 5.0  # between two looks at the temperature
 NAME = re.compile(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?")
-PACKAGES = ("numpy", "onnxruntime", "ai-edge-litert")
 
 
 class Refused(Exception):
@@ -73,7 +71,7 @@ def main(patience_s: float, lock_s: float) -> int:
     try:
         wire.say_line(MARK)
         cache = Cache.open(lock_s)
-        wire.say({"event": "hello", "schema": SCHEMA, **_machine(cache)})
+        wire.say({"event": "hello", "schema": SCHEMA, **_machine()})
         while True:
             _obey(wire.order(), wire, cache)
     except Refused as refusal:
@@ -263,12 +261,8 @@ def _obey(order: dict[str, Any], wire: Wire, cache: Cache) -> None:
         raise Refused("protocol", message=f"an unknown order: {str(what)[:40]}")
 
 
-def _machine(cache: Cache) -> dict[str, Any]:
-    """Return what tells which wheels this Python takes, and what it has of its own."""
-    found = {}
-    for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
+def _machine() -> dict[str, Any]:
+    """Return what this machine is, and what tells which wheels its Python takes."""
     glibc = ""
     with contextlib.suppress(ValueError, OSError):
         glibc = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
@@ -277,9 +271,6 @@ def _machine(cache: Cache) -> dict[str, Any]:
         "bits": struct.calcsize("P") * 8,
         "glibc": glibc,
         "venv": sys.prefix != sys.base_prefix,
-        "packages": found,
-        "cache": str(cache.folder),
-        "free_bytes": shutil.disk_usage(cache.folder).free,
     }
 
 

@@ -25,6 +25,7 @@ from edge.bench.launch import Launch
 from edge.bench.loopback_sshd import LoopbackSshd, missing_ssh, native_session, write_session
 from edge.bench.payload import Payload
 from edge.bench.plan import Plan
+from edge.bench.remote import MARK
 from edge.bench.ssh import SshDevice
 from edge.bench.ssh_session import START, Session
 from edge.runtime.errors import DeviceError, EdgeError, InputError, MissingExtraError, one_line
@@ -365,6 +366,37 @@ def test_a_worker_that_says_nonsense_is_told(
 
     assert one_line(caught.value).isprintable()
     assert not launch.complete
+
+
+HELLO = '{"event": "hello", "schema": 1, "environment": %s}'
+STRANGE = '{"architecture": ["x"], "python": {}}'
+
+
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        (["yes"], "the shell of `edge-loopback` does not stop talking"),
+        ([f"echo {MARK}", "echo nonsense"], "sent what is no answer, got nonsense"),
+        ([f"echo {MARK}", "echo '!{]'"], "sent what is no answer"),
+        ([f"echo {MARK}", 'echo \'!{"event": "hello", "schema": 99}\''], "did not greet"),
+        ([f"echo {MARK}", f"echo '!{HELLO % 3}'"], "does not say what it is"),
+        (
+            [f"echo {MARK}", f"echo '!{HELLO % STRANGE}'", "sleep 9"],
+            "no engine can be sent",
+        ),
+        ([f"echo {MARK}", 'echo \'!{"event": "failed", "kind": [], "message": {}}\''], "refused"),
+        ([f"echo {MARK}"], "did not start our program|ended"),
+    ],
+)
+def test_a_device_that_is_something_else_is_told(
+    server: LoopbackSshd, folder: Path, artifact: Path, says: list[str], message: str
+) -> None:
+    write_session(folder, [f"export HOME={folder / 'home'}", *says, "exit 0"])
+
+    with SshDevice(config(server)) as device, pytest.raises(DeviceError, match=message) as caught:
+        device.launch(artifact, Plan(**QUICK), None, Launch())
+
+    assert one_line(caught.value).isprintable()
 
 
 def test_a_second_benchmark_on_a_device_is_refused_and_the_first_goes_on(server: LoopbackSshd, artifact: Path) -> None:
