@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from edge.bench import loopback_pi
 from edge.bench.config import DeviceConfig, read_devices
 from edge.bench.device import Evidence
-from edge.bench.environment import changes, environment, is_pi_4
+from edge.bench.environment import changes, environment, is_emulated, is_pi_4
 from edge.bench.launch import Launch
 from edge.bench.loopback_sshd import missing_ssh
 from edge.bench.plan import Plan
@@ -63,6 +64,26 @@ def test_it_shows_what_a_pi_4_shows(tmp_path: Path) -> None:
     assert state["temperature_c"] == 61.5
     assert state["clock_khz"] == state["clock_max_khz"] == loopback_pi.CLOCK_KHZ
     assert is_pi_4({**state, "emulated": False})
+
+
+@pytest.mark.parametrize("kernel", ["same", "other", None])
+def test_a_kernel_of_another_processor_gives_an_emulator_away(tmp_path: Path, kernel: str | None) -> None:
+    mine = platform.machine()
+    other = "x86_64" if mine == "aarch64" else "aarch64"
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/cpuinfo").write_text("model name: a real processor\n")
+    if kernel:
+        (tmp_path / "proc/sys/kernel/arch").write_text(f"{mine if kernel == 'same' else other}\n")
+
+    assert is_emulated(tmp_path) is (kernel == "other")
+
+
+def test_the_name_of_the_running_program_gives_an_emulator_away(tmp_path: Path) -> None:
+    (tmp_path / "proc/thread-self").mkdir(parents=True)
+    (tmp_path / "proc/cpuinfo").write_text("model name: a real processor\n")
+    (tmp_path / "proc/thread-self/exe").symlink_to("/usr/bin/qemu-aarch64")
+
+    assert is_emulated(tmp_path)
 
 
 class TestServed:
