@@ -20,6 +20,7 @@ PI_4 = "Raspberry Pi 4"
 # Of `vcgencmd get_throttled`: under-voltage, frequency capped, throttled, soft temperature limit; now and since boot.
 NOW_BITS, SINCE_BITS = 0x0000F, 0xF0000
 VCGENCMD_S = 5.0
+ARM = ("aarch64", "arm")
 CLOCK_CHANGE = 0.02  # of the clock during a run, from which its times are in doubt
 
 
@@ -97,9 +98,13 @@ def is_emulated(root: Path = Path("/")) -> bool | None:
         return True
     if os.environ.get("QEMU_CPU") or os.environ.get("QEMU_LD_PREFIX"):
         return True
-    with contextlib.suppress(OSError):
-        if "qemu" in os.readlink(root / "proc/self/exe"):
-            return True
+    for link in ("proc/self/exe", "proc/thread-self/exe"):  # QEMU answers for the first, and forgets the second
+        with contextlib.suppress(OSError):
+            if "qemu" in os.readlink(root / link):
+                return True
+    kernel = _text(root / "proc/sys/kernel/arch")  # from Linux 6.1 on; `uname` is what QEMU makes up
+    if kernel and machine.startswith(ARM) != kernel.startswith(ARM):
+        return True
     lines = _text(root / "proc/cpuinfo") or ""
     if machine in ("aarch64", "armv7l"):
         if (root / "sys/class/dmi/id/product_name").exists():  # what a Pi has none of

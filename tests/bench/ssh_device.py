@@ -1,0 +1,73 @@
+"""What tests of devices behind SSH share: one on a loopback sshd, a launch in a thread, processes by their words."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from edge.bench.config import DeviceConfig
+from edge.bench.launch import Launch
+from edge.bench.loopback_sshd import HOST, LoopbackSshd
+from edge.bench.plan import Plan
+from edge.bench.ssh import SshDevice
+from edge.runtime.errors import EdgeError
+
+WORKER, AGENT = "edge.bench.worker", "import sys;v="
+QUICK: dict[str, Any] = {"artifact": "", "engine": "onnxruntime", "warmup_s": 0.0, "seconds": 0.0, "stages_s": 0.0}
+
+
+def config(server: LoopbackSshd, **changes: Any) -> DeviceConfig:
+    """Return a device on the loopback sshd that runs with this interpreter and its packages."""
+    values = {"name": "loop", "ssh": HOST, "ssh_config": str(server.ssh_config), "python": sys.executable}
+    return DeviceConfig(**{**values, **changes})
+
+
+class Running:
+    """A launch in a thread, to do something to it meanwhile."""
+
+    def __init__(self, device: SshDevice, artifact: Path, *, seconds: float = 600.0) -> None:
+        self.launch = Launch()
+        self.error: EdgeError | None = None
+        self._plan = Plan(**{**QUICK, "seconds": seconds, "runs": 1})
+        self._thread = threading.Thread(target=self._run, args=(device, artifact), daemon=True)
+        self._thread.start()
+
+    def wait_for_samples(self) -> None:
+        """Return when some have come."""
+        wait_until(lambda: bool(self.launch.wall_ms) or not self._thread.is_alive(), "no samples came")
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Return when the launch has ended."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "the launch does not end"
+
+    def _run(self, device: SshDevice, artifact: Path) -> None:
+        try:
+            device.launch(artifact, self._plan, None, self.launch)
+        except EdgeError as exc:
+            self.error = exc
+
+
+def wait_until(condition: Any, failed: str, seconds: float = 90.0) -> None:
+    """Return when a condition holds; fail when it does not come to hold."""
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end, failed
+        sleep(0.05)
+
+
+def processes(words: str, mark: str) -> list[int]:
+    """Return the processes whose command line has some words and whose command line or environment has a mark."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+            around = command + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if words.encode() in command and mark.encode() in around:
+            found.append(int(entry.name))
+    return found
