@@ -49,7 +49,7 @@ class Answer:
     """What a page made of one source.
 
     Attributes:
-        result: what its decoder found: `kind`, and `faces`, `people` or `emotion`; coordinates are pixels of the picture.
+        result: what its decoder found: `kind`, and `faces`, `people` or `emotion`; coordinates in pixels.
         tensor: float32, the card's input as the page prepared it or got it.
         outputs: by name, float32, the card's shapes.
         overlay: PNG of the find, drawn by the page on its canvas; None where there is nothing to draw on.

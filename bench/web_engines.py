@@ -26,7 +26,7 @@ import click
 from ..runtime.errors import DeviceError, EdgeError, MissingExtraError, one_line
 from ..runtime.trust import private_folder
 
-__all__ = ["COMMAND", "PACKAGES", "WEB_ENGINES", "Package", "engine_files", "fetch"]
+__all__ = ["COMMAND", "FOLDER", "PACKAGES", "WEB_ENGINES", "Package", "engine_files", "fetch"]
 
 COMMAND = "python -m edge.bench.web_engines"
 FOLDER = "web-engines"
