@@ -40,7 +40,6 @@ from .browser_help import (
     write_picture,
 )
 
-SHORT = {"seconds": 0.2, "warmup_s": 0.1, "stages_s": 0.2, "runs": 20}
 SILENCE_S = 300.0
 
 
@@ -63,7 +62,7 @@ def test_a_pose_file_is_measured_compared_and_drawn(tmp_path: Path) -> None:
     artifact, source = write_known(tmp_path / "pose.onnx", card, outputs), write_picture(tmp_path / "picture.npz")
     device = BrowserDevice(silence_s=SILENCE_S)
 
-    launch = device.launch(artifact, Plan(artifact="", engine="onnxruntime", **SHORT), source, Launch())
+    launch = device.launch(artifact, _short("onnxruntime"), source, Launch())
 
     assert device.evidence is Evidence.MEASURED
     assert launch.complete
@@ -106,7 +105,7 @@ def test_a_face_file_is_drawn_and_refused_where_its_outputs_are_too_far_off(tmp_
     launch = Launch()
 
     with pytest.raises(ParityError, match=r"`face.onnx` gives other numbers in the browser than on the host.*500"):
-        device.launch(artifact, Plan(artifact="", engine="onnxruntime", **SHORT), source, launch)
+        device.launch(artifact, _short("onnxruntime"), source, launch)
 
     assert len(launch.wall_ms) >= 20  # what was measured is kept
     assert _pixels(device.overlay(artifact, source)).shape == (640, 480, 3)
@@ -122,7 +121,7 @@ def test_an_emotion_file_gets_its_tensor_from_python_and_says_so(tmp_path: Path)
     np.savez(source, samples=samples, rate=22050)
     device = BrowserDevice(silence_s=SILENCE_S)
 
-    launch = device.launch(artifact, Plan(artifact="", engine="onnxruntime", **SHORT), source, Launch())
+    launch = device.launch(artifact, _short("onnxruntime"), source, Launch())
     answer = device.answer(artifact, source)
 
     assert launch.pre_ms == []
@@ -140,7 +139,7 @@ def test_a_tflite_file_runs_by_litert_with_the_threads_of_the_plan(
     need_browser("litert")
     device = BrowserDevice(silence_s=SILENCE_S)
 
-    launch = device.launch(write_tflite(), Plan(artifact="", engine="litert", threads=threads, **SHORT), None, Launch())
+    launch = device.launch(write_tflite(), _short("litert", threads=threads), None, Launch())
 
     assert launch.engine == {"name": "litert.js", "version": "2.5.3", "threads": threads}
     assert launch.pre_ms == launch.infer_ms == launch.decode_ms == []
@@ -153,7 +152,7 @@ def test_a_strict_run_times_every_query_by_itself_and_no_frames(
 ) -> None:
     need_browser("onnxruntime")
     monkeypatch.setattr("edge.bench.plan.STRICT_S", 0.2)  # ten minutes else
-    plan = Plan(artifact="", engine="onnxruntime", strict=True, **SHORT)
+    plan = _short("onnxruntime", strict=True)
 
     launch = BrowserDevice(silence_s=SILENCE_S).launch(write_onnx(), plan, write_picture(tmp_path / "p.npz"), Launch())
 
@@ -168,7 +167,7 @@ def test_the_browser_asks_nobody_but_its_server(write_onnx: Callable[..., Path],
     log = tmp_path / "net.json"
     device = BrowserDevice(silence_s=SILENCE_S, options=(f"--log-net-log={log}", "--net-log-capture-mode=Everything"))
 
-    device.launch(write_onnx(), Plan(artifact="", engine="onnxruntime", **SHORT), None, Launch())
+    device.launch(write_onnx(), _short("onnxruntime"), None, Launch())
 
     text = log.read_text(errors="replace")
     asked = set(re.findall(r'"url":"([a-z]+://[^/"]*)', text))
@@ -314,6 +313,19 @@ def test_a_browser_that_does_not_start_is_quoted(tmp_path: Path) -> None:
 
     with visit(program, {}, {}) as page, pytest.raises(DeviceError, match=r"ended before.*cannot open display"):
         list(page.events(60.0))
+
+
+def _short(engine: str, *, threads: int = 1, strict: bool = False) -> Plan:
+    return Plan(
+        artifact="",
+        engine=engine,
+        threads=threads,
+        strict=strict,
+        seconds=0.2,
+        warmup_s=0.1,
+        stages_s=0.2,
+        runs=20,
+    )
 
 
 def _program(folder: Path, line: str) -> str:

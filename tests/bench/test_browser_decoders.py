@@ -22,8 +22,8 @@ from .browser_help import EMOTION, FACES, PEOPLE, card_with, crowd_outputs, need
 pytestmark = pytest.mark.slow
 NEAR = 1e-3  # of the side of the input
 
-BGR = {"colour": "BGR", "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0)}
-RGB = {"colour": "RGB", "mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
+BGR: dict[str, Any] = {"colour": "BGR", "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0)}
+RGB: dict[str, Any] = {"colour": "RGB", "mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
 INPUTS = {
     "bilinear letterbox": InputSpec(shape=(1, 3, 64, 64), **BGR, resize=ResizeSpec(fill=(104.0, 117.0, 123.0))),
     "bicubic letterbox, rounded down": InputSpec(
