@@ -20,7 +20,9 @@ __all__ = ["VARIABLE", "Chromium", "find_chromium"]
 VARIABLE = "EDGE_CHROMIUM"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 END_S = 20.0
-# No account, no update, no report, no name that resolves: the page and its server are all there is.
+NOWHERE = "http://127.0.0.1:1/"  # a port on which nobody listens
+# No account, no update, no report, no name that resolves: the page and its server are all there is. What asks for a
+# server of the maker's all the same, as sign-in and updates do at every start, gets none.
 OPTIONS = (
     "--headless=new",
     "--no-first-run",
@@ -33,7 +35,11 @@ OPTIONS = (
     "--disable-extensions",
     "--disable-sync",
     "--disable-gpu",
-    "--disable-features=Translate,MediaRouter,OptimizationHints,InterestFeedContentSuggestions",
+    "--disable-component-extensions-with-background-pages",
+    "--disable-features=Translate,MediaRouter,OptimizationHints,NetworkTimeServiceQuerying",
+    "--allow-browser-signin=false",
+    f"--gaia-url={NOWHERE}",
+    f"--component-updater=url-source={NOWHERE}",
     "--no-pings",
     "--no-proxy-server",
     "--password-store=basic",
