@@ -17,6 +17,7 @@ from edge.bench.pose_scene import pose_maps
 from edge.bench.web_engines import FOLDER, engine_files
 from edge.runtime.card import AudioSpec, Card, DecoderSpec, InputSpec, OutputSpec, ResizeSpec
 from edge.runtime.errors import EdgeError, one_line
+from edge.runtime.face import FaceParams, priors
 from edge.runtime.trust import cache_folder
 
 USERS_CACHE = cache_folder()  # when tests are collected, before they get one of their own
@@ -69,6 +70,19 @@ def crowd_outputs(faces: int = 6, side: int = 320) -> dict[str, NDArray[np.float
     """Return the three heads of an imagined face detector."""
     loc, conf, landm, _ = face_outputs(faces, (side, side))
     return {"loc": loc[None], "conf": conf[None], "landm": landm[None]}
+
+
+def heap_outputs(side: int = 320, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Return heads in which every prior box is moved by chance and a candidate: nothing but overlaps."""
+    rng = np.random.default_rng(seed)
+    count = len(priors((side, side), FaceParams().min_sizes, FaceParams().strides))
+    score = rng.uniform(0.03, 1.0, count)
+    heads = {
+        "loc": rng.normal(0, 1.0, (count, 4)),
+        "conf": np.stack([1 - score, score], axis=1),
+        "landm": rng.normal(0, 1, (count, 10)),
+    }
+    return {name: values[None].astype(np.float32) for name, values in heads.items()}
 
 
 PEOPLE = DecoderSpec(name="openpose-paf", params={"stride": 8, "upsample": 8})

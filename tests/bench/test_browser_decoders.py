@@ -17,10 +17,19 @@ from edge.runtime.decode import decode
 from edge.runtime.geometry import Geometry
 from edge.runtime.preprocess import fit, prepare
 
-from .browser_help import EMOTION, FACES, PEOPLE, card_with, crowd_outputs, need_browser, people_outputs
+from .browser_help import (
+    EMOTION,
+    FACES,
+    PEOPLE,
+    card_with,
+    crowd_outputs,
+    heap_outputs,
+    need_browser,
+    people_outputs,
+)
 
 pytestmark = pytest.mark.slow
-NEAR = 1e-3  # of the side of the input
+NEAR = 1e-4  # of the side of the input
 
 BGR: dict[str, Any] = {"colour": "BGR", "mean": (104.0, 117.0, 123.0), "std": (1.0, 1.0, 1.0)}
 RGB: dict[str, Any] = {"colour": "RGB", "mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}
@@ -36,7 +45,7 @@ INPUTS = {
         shape=(1, 1, 64, 64), colour="GRAY", mean=(10.0,), std=(2.0,), resize=ResizeSpec(upscale=False, fill=(7.0,))
     ),
 }
-SIZES = ((97, 131), (128, 128), (31, 20), (49, 49), (480, 360))
+SIZES = ((97, 131), (100, 131), (128, 128), (31, 20), (49, 49), (480, 360))
 
 
 def test_pictures_become_the_tensors_that_python_makes_of_them() -> None:
@@ -59,10 +68,11 @@ def test_pictures_become_the_tensors_that_python_makes_of_them() -> None:
         tensor, geometry = prepare(picture, spec)
         got = np.frombuffer(blobs[f"tensor-{number}"], np.float32).reshape(spec.shape)
         assert tuple(answers[number]["geometry"]["contentHw"]) == geometry.content_hw, (name, picture.shape)
-        # Bicubic pixels may lie on the other side of a half: one level of 255, now and then.
+        # What is rounded after a float32 sum may lie on the other side of a half: one level of 255, now and then.
+        share = 1e-3 if spec.resize.interpolation == "bicubic" or spec.colour == "GRAY" else 0
         off = np.abs(got - tensor) * min(spec.std)
         assert off.max() <= 1.001, (name, picture.shape)
-        assert (off > 1e-3).mean() <= (1e-3 if spec.resize.interpolation == "bicubic" else 0), (name, picture.shape)
+        assert (off > 1e-3).mean() <= share, (name, picture.shape)
 
 
 SCENES: dict[str, tuple[Any, Any, int, tuple[int, int] | None]] = {
@@ -82,6 +92,12 @@ SCENES: dict[str, tuple[Any, Any, int, tuple[int, int] | None]] = {
     "every candidate": (
         crowd_outputs(12),
         dataclasses.replace(FACES, params={"display_threshold": 0.0}),
+        320,
+        None,
+    ),
+    "a heap of overlapping boxes": (
+        heap_outputs(),
+        dataclasses.replace(FACES, params={"display_threshold": 0.0, "keep": 300}),
         320,
         None,
     ),
