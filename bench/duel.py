@@ -1,0 +1,144 @@
+"""Two artifacts against each other in one process, or one against itself: is the second slower?
+
+Only processor time of one thread is compared, for threads that wait by spinning would add to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime.embedded import read_card
+from ..runtime.engines import noise_input, open_engine
+from ..runtime.isolate import guard
+from .paired import LEAST_CHANGE, PAIRS, Answer, Call, Comparison, compare, judge, pairs
+
+__all__ = ["SelfTest", "duel", "opened", "self_test"]
+
+UNIT = 20  # inferences of one half of a pair in the self-test: one more is 5 % more work
+POWER_Z = 1.645  # 95 % of a normal distribution
+MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
+
+
+def duel(first: Path, second: Path, *, engine: str = "auto", count: int = PAIRS, seed: int = 0) -> Comparison:
+    """Return whether the second artifact infers more slowly than the first, one thread each.
+
+    Args:
+        first, second: ONNX or TFLite files, not necessarily of one format or model.
+        engine: "auto", or the only one that is wanted.
+        count: pairs.
+        seed: of the order within pairs.
+
+    Raises:
+        EdgeError: a file is refused; see `engines.open_engine` and `isolate.guard`.
+    """
+    with opened(first, engine) as one, opened(second, engine) as two:
+        return compare(one, two, count=count, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """What comparisons on this machine are worth.
+
+    Attributes:
+        same: comparisons of a call with itself, and `alarms`: how many of them found a difference.
+        slower: comparisons with a call that does 10 % more work, and `caught`: how many were found slower.
+        slightly: the same with 5 %, and `slightly_caught`.
+        noise: spread of the logarithms of ratios within pairs, of the same call.
+        smallest: slow-down that is found in 95 of 100 comparisons, as a fraction.
+        pairs: of each comparison.
+    """
+
+    same: int
+    alarms: int
+    slower: int
+    caught: int
+    slightly: int
+    slightly_caught: int
+    noise: float
+    smallest: float
+    pairs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
+
+
+def self_test(
+    call: Call,
+    *,
+    same: int = 20,
+    slower: int = 20,
+    slightly: int = 0,
+    count: int = PAIRS,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> SelfTest:
+    """Compare a call with itself, and with itself made to do more, and return how often the answer was right.
+
+    More work is more of the same: 20 calls against 22, and against 21.
+
+    Args:
+        call: single-threaded, about a millisecond.
+        same, slower, slightly: comparisons with no, 10 % and 5 % more work.
+        count: pairs of each comparison.
+        seed: of the orders within pairs.
+        say: takes lines of progress.
+    """
+    unit, more, little_more = (_repeated(call, UNIT + extra) for extra in (0, 2, 1))
+    unit()
+    ratios: list[float] = []
+    answers: dict[str, list[Answer]] = {"same": [], "slower": [], "slightly": []}
+    total = same + slower + slightly
+    for kind, other, rounds in (("same", unit, same), ("slower", more, slower), ("slightly", little_more, slightly)):
+        for _ in range(rounds):
+            done = sum(map(len, answers.values()))
+            found = pairs(unit, other, count=count, calls=1, seed=seed + done)
+            answers[kind].append(judge(found).answer)
+            if kind == "same":
+                ratios += [math.log(two / one) for _, one, _, two in found]
+            say(f"self-test {done + 1} of {total}: {kind}, {answers[kind][-1]}")
+    noise = float(np.std(ratios)) if ratios else math.nan
+    reach = POWER_Z * MEDIAN_LOSS * noise / math.sqrt(count)
+    return SelfTest(
+        same=same,
+        alarms=sum(answer is not Answer.SAME for answer in answers["same"]),
+        slower=slower,
+        caught=answers["slower"].count(Answer.SLOWER),
+        slightly=slightly,
+        slightly_caught=answers["slightly"].count(Answer.SLOWER),
+        noise=noise,
+        smallest=math.expm1(math.log1p(LEAST_CHANGE) + reach),
+        pairs=count,
+    )
+
+
+@contextmanager
+def opened(artifact: Path, engine: str = "auto") -> Iterator[Call]:
+    """Give a call that makes one inference of an artifact on noise, one thread.
+
+    Raises:
+        EdgeError: the file is refused.
+    """
+    card = read_card(artifact)
+    guard(artifact, card, engine=engine)
+    running = open_engine(artifact, card, engine=engine, threads=1)
+    tensor = noise_input(card)
+    try:
+        yield lambda: running.run(tensor)
+    finally:
+        running.close()
+
+
+def _repeated(call: Call, times: int) -> Call:
+    def repeated() -> None:
+        for _ in range(times):
+            call()
+
+    return repeated

@@ -1,0 +1,62 @@
+"""Rows of a benchmark as JUnit XML, for CI systems that draw such files.
+
+A row that was measured, or predicted where that was asked for, passes; one that is void is skipped, for it says neither
+good nor bad; what broke off or failed is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+__all__ = ["junit"]
+
+
+def junit(report: Mapping[str, Any]) -> str:
+    """Return a report of `edge bench` as a JUnit XML document.
+
+    Args:
+        report: as `edge bench --json` prints it.
+    """
+    rows = report["rows"]
+    bad = [row for row in rows if row["status"] in ("failed", "incomplete")]
+    void = [row for row in rows if row["status"] == "void"]
+    root = ElementTree.Element(
+        "testsuite",
+        name="edge bench",
+        tests=str(len(rows)),
+        errors=str(len(bad)),
+        failures="0",
+        skipped=str(len(void)),
+    )
+    for row in rows:
+        infer = row["infer"] or {}
+        case = ElementTree.SubElement(
+            root,
+            "testcase",
+            classname=f"bench.{row['device']}",
+            name=_clean(f"{row['artifact']['file']} {row['engine']['name']} threads={row['threads']}"),
+            time=f"{(infer.get('mean_ms') or 0) * (infer.get('count') or 0) / 1e3:.3f}",
+        )
+        properties = ElementTree.SubElement(case, "properties")
+        for name in ("p50_ms", "p90_ms", "p99_ms", "count"):
+            if infer.get(name) is not None:
+                ElementTree.SubElement(properties, "property", name=name, value=str(infer[name]))
+        ElementTree.SubElement(properties, "property", name="evidence", value=row["evidence"])
+        why = _clean("; ".join(row["why"])) or row["status"]
+        if row["status"] in ("failed", "incomplete"):
+            ElementTree.SubElement(case, "error", message=why, type=row["status"])
+        elif row["status"] == "void":
+            ElementTree.SubElement(case, "skipped", message=why)
+    ElementTree.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _clean(text: str) -> str:
+    """Return text without the characters that XML 1.0 has no place for."""
+    return "".join(char if _is_xml(ord(char)) else "?" for char in text)
+
+
+def _is_xml(code: int) -> bool:
+    return code in (9, 10) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000

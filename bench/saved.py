@@ -1,0 +1,62 @@
+"""Launches that are complete, kept one file each, so that a benchmark that was stopped goes on with what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from ..runtime.errors import ResourceError
+from .launch import Launch
+
+__all__ = ["SavedLaunches"]
+
+SCHEMA = 1
+
+
+class SavedLaunches:
+    """A folder of launches by name.
+
+    Args:
+        folder: of the files; made when the first is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> Launch | None:
+        """Return a launch that was kept, or None; a damaged file counts as none."""
+        try:
+            values = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            if values.pop("schema") != SCHEMA or values.pop("key") != key:
+                return None
+            launch = Launch(**values)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+        sound = launch.complete and bool(launch.wall_ms) and all(isinstance(value, float) for value in launch.wall_ms)
+        return launch if sound else None
+
+    def keep(self, key: str, launch: Launch) -> None:
+        """Write a launch, whole or not at all.
+
+        Raises:
+            ResourceError: there is no room for it, or the folder cannot be written.
+        """
+        values = {"schema": SCHEMA, "key": key, **dataclasses.asdict(launch)}
+        name = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".part-")
+            with open(handle, "w", encoding="utf-8") as stream:
+                json.dump(values, stream, allow_nan=False)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(name, self.folder / f"{key}.json")
+        except OSError as exc:
+            if name is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+            raise ResourceError(f"cannot keep a launch in `{self.folder}`", got=exc.strerror) from exc

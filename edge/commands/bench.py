@@ -1,0 +1,263 @@
+"""`edge bench`: how long artifacts take, on this machine and on others, with all that the figures depend on."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..runtime.errors import DeviceError, InconclusiveError, InputError
+
+if TYPE_CHECKING:
+    from ..bench.matrix import Job
+    from ..bench.plan import Plan
+    from ..bench.record import Row
+
+__all__ = ["command"]
+
+SCHEMA = 1
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        found = tuple(int(part) for part in value.split(","))
+    except ValueError as exc:
+        raise InputError(f"`{parameter.opts[-1]} {value}` is not understood", expected="numbers such as 1,2,4") from exc
+    if len(set(found)) != len(found):
+        raise InputError(f"`{parameter.opts[-1]} {value}` names a number twice")
+    return found
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("targets", metavar="ARTIFACT|BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=("host",),
+    show_default=True,
+    help="Where to measure; may be given several times.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnxruntime", "litert"]),
+    default="auto",
+    show_default=True,
+    help="What executes the files; auto: whatever runs each one's format.",
+)
+@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads of the engine.  [default: 1 and 2]")
+@click.option("--input", "given", type=click.Path(path_type=Path), help="Picture or sound of the whole frames.")
+@click.option(
+    "--stages/--no-stages", default=True, show_default=True, help="Time pre, infer and decode of whole frames."
+)
+@click.option("--launches", type=click.IntRange(1, 100), default=3, show_default=True, help="Processes for each row.")
+@click.option(
+    "--warmup", type=float, default=0.5, show_default=True, metavar="S", help="Untimed runs before each loop."
+)
+@click.option("--seconds", type=float, default=2.0, show_default=True, metavar="S", help="Timed inferences a launch.")
+@click.option(
+    "--runs", type=int, default=64, show_default=True, metavar="N", help="Timed inferences a launch, at least."
+)
+@click.option("--pin", callback=_numbers, metavar="CPU,...", help="Hold each process to these CPUs.")
+@click.option("--strict", is_flag=True, help="MLPerf SingleStream: one launch of 1,024 queries and 600 s at least.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep results.json here, and complete launches: the same command then goes on with what is left.",
+)
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML for CI.")
+@click.option(
+    "--compare", is_flag=True, help="Of two artifacts, say whether the second is slower: in pairs, one process."
+)
+@click.option(
+    "--self-test", is_flag=True, help="Say what a comparison on this machine is worth: its false alarms and reach."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, raw samples included.")
+def command(
+    targets: tuple[Path, ...],
+    devices: tuple[str, ...],
+    engine: str,
+    threads: tuple[int, ...] | None,
+    given: Path | None,
+    stages: bool,
+    launches: int,
+    warmup: float,
+    seconds: float,
+    runs: int,
+    pin: tuple[int, ...] | None,
+    strict: bool,
+    output: Path | None,
+    junit: Path | None,
+    compare: bool,
+    self_test: bool,
+    as_json: bool,
+) -> None:
+    r"""Measure how long artifacts take: load, first inference, inferences back to back, and whole frames by stage.
+
+    A BUNDLE is a folder of `edge export`; every artifact in it is measured with every engine that runs it and every
+    number of threads, and the best one is named. Each row is of several processes that take turns with those of the
+    other rows. A percentile is shown where there are runs enough for it, and every result holds the machine's state.
+
+    \b
+    Examples:
+        edge bench edge-out/face-nanob
+        edge bench pose-int8.tflite --threads 1,2,4 --input photo.jpg --json > pose.json
+        edge bench old.onnx new.onnx --compare
+        edge bench pose-int8.tflite --strict --output runs/strict
+    """
+    from ..bench.plan import Plan
+
+    if compare or self_test:
+        report = _self_test(targets, engine) if self_test else _compare(targets, engine)
+        click.echo(json.dumps(report, allow_nan=False) if as_json else report["text"])
+        return
+    plan = Plan(
+        artifact="",
+        engine="litert",
+        warmup_s=warmup,
+        seconds=seconds,
+        runs=runs,
+        stages_s=max(seconds / 2, 0.2) if stages and not strict else 0.0,
+        pin=pin or (),
+        strict=strict,
+    )
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
+        jobs = _jobs(targets, devices, engine, threads, given, stages and not strict, Path(folder))
+        report = _measure(jobs, plan, 1 if strict else launches, output)
+    if output is not None:
+        _write(output / "results.json", json.dumps(report, allow_nan=False))
+    if junit is not None:
+        from ..bench.junit import junit as as_junit
+
+        _write(junit, as_junit(report))
+    if as_json:
+        click.echo(json.dumps(report, allow_nan=False))
+    else:
+        from ..bench.show import table
+
+        click.echo(table(report))
+    _judge(report["rows"])
+
+
+def _jobs(
+    targets: Sequence[Path],
+    devices: Sequence[str],
+    engine: str,
+    threads: tuple[int, ...] | None,
+    given: Path | None,
+    stages: bool,
+    folder: Path,
+) -> list[Job]:
+    from ..bench.host import HostDevice
+    from ..bench.matrix import Job, variants
+    from ..bench_inputs import find_artifacts, write_source
+    from ..runtime.isolate import guard
+
+    for name in devices:
+        if name != "host":
+            raise InputError(f"there is no device `{name}`", expected="host")
+    found = find_artifacts(targets)
+    for artifact, card in found:
+        guard(artifact.path, card, engine=engine)
+    sources = {}
+    for artifact, card in found if stages else []:
+        if (source := write_source(card, given, folder)) is not None:
+            sources[str(artifact.path)] = source
+    counts = threads or tuple(sorted({1, min(2, os.cpu_count() or 1)}))
+    chosen = variants([artifact for artifact, _ in found], engine=engine, threads=counts, sources=sources)
+    return [Job(device=HostDevice(), variants=chosen) for _ in devices]
+
+
+def _measure(jobs: Sequence[Job], plan: Plan, launches: int, output: Path | None) -> dict[str, Any]:
+    from .. import __version__
+    from ..bench.matrix import best, run_matrix
+    from ..bench.saved import SavedLaunches
+
+    saved = SavedLaunches(output / "launches") if output is not None else None
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    rows: list[Row] = run_matrix(jobs, plan, launches=launches, saved=saved, say=_say)
+    return {
+        "schema": SCHEMA,
+        "command": "bench",
+        "edge": __version__,
+        "began": began,
+        "plan": {**plan.to_dict(), "launches": launches},
+        "best": best(rows),
+        "rows": [row.to_dict() for row in rows],
+    }
+
+
+def _judge(rows: Sequence[dict[str, Any]]) -> None:
+    """End with the exit code of the worst row: 4 where something failed, 6 where something is void."""
+    for words, error in ((("failed", "incomplete"), DeviceError), (("void",), InconclusiveError)):
+        bad = [row for row in rows if row["status"] in words]
+        if bad:
+            first = bad[0]
+            label = f"{first['artifact']['file']} on {first['device']}"
+            raise error(
+                f"{len(bad)} of {len(rows)} rows are {first['status']}",
+                got=f"{label}: {first['why'][0]}" if first["why"] else label,
+            )
+
+
+def _compare(targets: Sequence[Path], engine: str) -> dict[str, Any]:
+    from ..bench.duel import duel
+
+    if len(targets) != 2:
+        raise InputError("`--compare` takes two artifacts", got=len(targets))
+    found = duel(targets[0], targets[1], engine=engine)
+    words = f"`{targets[1].name}` against `{targets[0].name}`: {found.answer}"
+    low, high = 100 * found.low, 100 * found.high
+    wall = (
+        "wall clock: not to be told, the machine was busy"
+        if found.wall_answer is None
+        else (f"wall clock: {found.wall_answer}, {100 * found.wall_change:+.1f} %")
+    )
+    text = (
+        f"{words}, {100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}] of processor time,"
+        f" {found.pairs} pairs of {found.calls} runs\n{wall}"
+    )
+    files = [target.name for target in targets]
+    return {"schema": SCHEMA, "command": "bench --compare", "files": files, **found.to_dict(), "text": text}
+
+
+def _self_test(targets: Sequence[Path], engine: str) -> dict[str, Any]:
+    from ..bench.duel import opened, self_test
+
+    if len(targets) != 1:
+        raise InputError("`--self-test` takes one artifact", got=len(targets))
+    with opened(targets[0], engine) as call:
+        found = self_test(call, say=_say)
+    text = (
+        f"the same twice: {found.alarms} of {found.same} comparisons found a difference\n"
+        f"10 % more work: {found.caught} of {found.slower} comparisons found it\n"
+        f"smallest slow-down found in 95 of 100 comparisons: {100 * found.smallest:.1f} %"
+    )
+    return {"schema": SCHEMA, "command": "bench --self-test", "file": targets[0].name, **found.to_dict(), "text": text}
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
