@@ -87,6 +87,7 @@ class BrowserDevice:
         self.program = find_chromium(program)
         self.silence_s = silence_s
         self.options = tuple(options)
+        self._page: _Page | None = None
 
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Measure one artifact on one page, and hold its outputs against the host's engine; see `device.Device`.
@@ -141,7 +142,10 @@ class BrowserDevice:
         return found.overlay
 
     def close(self) -> None:
-        """Nothing is left running between launches."""
+        """End the browser that runs, if one does; whoever waits for its page gets a DeviceError."""
+        page = self._page
+        if page is not None:
+            page.browser.close()
 
     def _job(self, kind: str, artifact: Path, engine: str, plan: Plan, source: Path | None) -> _Job:
         """Collect what a page needs; the file has proved harmless to the host's engine before."""
@@ -184,7 +188,8 @@ class BrowserDevice:
     def _open(self, job: _Job, pin: Sequence[int] = ()) -> _Page:
         most = {"tensor": 4 * int(np.prod(job.card.input.shape)), "overlay": MAX_PICTURE}
         most |= {f"output-{i}": 4 * int(np.prod(spec.shape)) for i, spec in enumerate(job.card.outputs)}
-        return visit(self.program, job.files, most, pin=pin, options=self.options)
+        self._page = visit(self.program, job.files, most, pin=pin, options=self.options)
+        return self._page
 
 
 @dataclass(frozen=True, kw_only=True)

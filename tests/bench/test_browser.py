@@ -212,6 +212,26 @@ def test_a_browser_that_is_killed_in_the_middle_is_one_line_and_keeps_its_sample
 
 
 @pytest.mark.slow
+def test_closing_the_device_from_another_thread_ends_the_launch(write_onnx: Callable[..., Path]) -> None:
+    need_browser("onnxruntime")
+    launch, device = Launch(), BrowserDevice(silence_s=SILENCE_S)
+
+    def close() -> None:
+        while not launch.wall_ms:
+            time.sleep(0.1)
+        device.close()
+
+    thread = threading.Thread(target=close, daemon=True)
+    thread.start()
+    with pytest.raises(DeviceError):
+        device.launch(write_onnx(), Plan(artifact="", engine="onnxruntime", seconds=3000.0), None, launch)
+    thread.join()
+
+    assert launch.wall_ms
+    device.close()
+
+
+@pytest.mark.slow
 def test_a_killed_parent_takes_the_browser_along(write_onnx: Callable[..., Path]) -> None:
     need_browser("onnxruntime")
     code = (
