@@ -23,7 +23,9 @@ export function draw(canvas, picture, result, caption) {
     pen.drawImage(still, 0, 0, canvas.width, canvas.height);
     const unit = Math.max(1, Math.min(canvas.width, canvas.height) / 250); // width of a line
     for (const person of (result.people ?? []).toReversed()) drawPerson(pen, person, zoom, unit);
-    for (const face of (result.faces ?? []).toReversed()) drawFace(pen, face, zoom, unit);
+    const faces = (result.faces ?? []).toReversed();
+    for (const face of faces) drawFace(pen, face, zoom, unit);
+    for (const face of faces) drawScore(pen, face, zoom, unit);
   } else {
     canvas.width = canvas.height = PLANE;
     drawPlane(pen, result.emotion);
@@ -31,7 +33,7 @@ export function draw(canvas, picture, result, caption) {
   drawCaption(pen, canvas, caption);
 }
 
-function drawFace(pen, { box, score, landmarks }, zoom, unit) {
+function drawFace(pen, { box, landmarks }, zoom, unit) {
   const [x1, y1, x2, y2] = box.map((value) => value * zoom);
   const side = Math.min(x2 - x1, y2 - y1);
   const width = Math.max(1, Math.min(unit, side / 12));
@@ -46,7 +48,12 @@ function drawFace(pen, { box, score, landmarks }, zoom, unit) {
     const radius = Math.max(0.8, Math.min(1.3 * width, side / 22));
     landmarks.forEach(([x, y], i) => dot(pen, x * zoom, y * zoom, radius, LANDMARKS[i]));
   }
-  const size = Math.max(10, Math.min(unit * 8, (x2 - x1) * 0.42));
+}
+
+// Above the box, or below one that touches the upper edge.
+function drawScore(pen, { box, score }, zoom, unit) {
+  const [x1, y1, x2, y2] = box.map((value) => value * zoom);
+  const size = Math.max(9, Math.min(unit * 6, (x2 - x1) * 0.36));
   plate(pen, score.toFixed(2), Math.max(x1, 0), y1 - unit >= 1.5 * size ? y1 - unit - 1.5 * size : y2 + unit, size);
 }
 
