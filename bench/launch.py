@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..runtime.errors import DeviceError, EdgeError, InputError, ResourceError
 
-__all__ = ["Launch", "read_launch"]
+__all__ = ["Launch", "read_launch", "told"]
 
 SCHEMA = 1
 MAX_LINE = 4 << 20
 MOST_MS = 1e8
+MOST_BATCH = 1_000_000
 SAMPLES = {"infer": ("wall_ms", "cpu_ms"), "frame": ("pre_ms", "infer_ms", "decode_ms")}
 # Exit codes that a worker may report of itself, as errors here.
-_ERRORS: Mapping[int, type[EdgeError]] = {2: InputError, 5: ResourceError}
+_ERRORS: Mapping[int, type[EdgeError]] = {2: InputError, 4: DeviceError, 5: ResourceError}
 
 
 @dataclass(kw_only=True)
@@ -32,9 +33,13 @@ class Launch:
         started, ended: the machine's state before and after; empty until told.
         engine: name, version and threads; empty until told.
         import_ms, load_ms, first_ms: of the engine's package, of the file, of the first inference; None until told.
-        wall_ms, cpu_ms: of each inference in the loop, ms; `cpu_ms` over all threads of the process.
-        pre_ms, infer_ms, decode_ms: of each whole frame, wall clock.
+        wall_ms, cpu_ms: of each inference in the loop, ms; `cpu_ms` over all threads of the process, empty where the
+            device knows no processor time.
+        batch: where a clock is too coarse for one inference, each of `wall_ms` is the mean of so many, back to back.
+        pre_ms, infer_ms, decode_ms: of each whole frame, wall clock; `pre_ms` is empty where the device gets tensors.
         peak_rss_bytes: most memory held; None where it is not known.
+        agreement: by output, how far the device is from the host's engine on the same input, as `parity.compare` has
+            it; empty where that was not looked at.
         error: why it is not complete, one line; None where it is.
     """
 
@@ -46,10 +51,12 @@ class Launch:
     first_ms: float | None = None
     wall_ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
+    batch: int = 1
     pre_ms: list[float] = field(default_factory=list)
     infer_ms: list[float] = field(default_factory=list)
     decode_ms: list[float] = field(default_factory=list)
     peak_rss_bytes: int | None = None
+    agreement: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
     @property
@@ -58,12 +65,13 @@ class Launch:
         return self.error is None
 
 
-def read_launch(lines: Iterable[str], launch: Launch) -> Launch:
+def read_launch(lines: Iterable[str], launch: Launch, *, optional: Collection[str] = ()) -> Launch:
     """Read a worker's lines into a launch until it is done, and return it.
 
     Args:
         lines: as the worker wrote them; the last one may be cut off.
         launch: filled on the way, so that a caller who is interrupted has what came.
+        optional: of `cpu_ms` and `pre_ms` those that this device cannot tell; then no line has them.
 
     Raises:
         DeviceError: a line is none of a worker's, values are not numbers or make no sense, or the lines ended early.
@@ -76,7 +84,7 @@ def read_launch(lines: Iterable[str], launch: Launch) -> Launch:
         event = _parsed(line, number)
         kind = event.get("event")
         if kind == "failed":
-            raise _told(event)
+            raise told(event)
         if kind == "start" and expected == "start":
             if event.get("schema") != SCHEMA:
                 raise DeviceError("the harness on the device is of another version", expected=SCHEMA, got=event)
@@ -87,7 +95,7 @@ def read_launch(lines: Iterable[str], launch: Launch) -> Launch:
                 setattr(launch, name, _time(event.get(name), name, number))
             expected = "samples"
         elif kind in SAMPLES and expected == "samples":
-            _take(event, kind, number, launch)
+            _take(event, kind, number, launch, optional)
         elif kind == "done" and expected == "samples":
             launch.ended = _table(event, "environment", number)
             peak = event.get("peak_rss_bytes")
@@ -102,6 +110,13 @@ def read_launch(lines: Iterable[str], launch: Launch) -> Launch:
     raise DeviceError("the device's answer ended early", got=f"{len(launch.wall_ms)} inferences, then nothing")
 
 
+def told(event: Mapping[str, Any]) -> EdgeError:
+    """Return the error that a "failed" event reports."""
+    text, code = str(event.get("message", "no reason given")), event.get("exit_code")
+    kind = _ERRORS.get(code, EdgeError) if isinstance(code, int) else EdgeError
+    return kind(text.removeprefix("error: ")[:250])
+
+
 def _parsed(line: str, number: int) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise DeviceError(f"line {number} of the device's answer is too long", got=f"{len(line):,} characters")
@@ -114,18 +129,28 @@ def _parsed(line: str, number: int) -> dict[str, Any]:
     return event
 
 
-def _take(event: dict[str, Any], kind: str, number: int, launch: Launch) -> None:
-    names = SAMPLES[kind]
-    columns = []
-    for name in names:
+def _take(event: dict[str, Any], kind: str, number: int, launch: Launch, optional: Collection[str]) -> None:
+    known = len(launch.wall_ms if kind == "infer" else launch.infer_ms)
+    names, columns = [], []
+    for name in SAMPLES[kind]:
         values = event.get(name)
+        if values is None and name in optional and not getattr(launch, name):
+            continue
         if not isinstance(values, list) or not values:
             raise DeviceError(f"line {number} of the device's answer lacks `{name}`", got=str(values)[:40])
+        if len(getattr(launch, name)) != known:
+            raise DeviceError(f"line {number} of the device's answer has `{name}`, which earlier lines lack")
+        names.append(name)
         columns.append([_time(value, name, number) for value in values])
     if len({len(column) for column in columns}) != 1:
         raise DeviceError(
             f"line {number} of the device's answer has unequal columns", got=[len(column) for column in columns]
         )
+    if kind == "infer":
+        batch = event.get("batch", 1)
+        if type(batch) is not int or not 1 <= batch <= MOST_BATCH or (launch.wall_ms and batch != launch.batch):
+            raise DeviceError(f"line {number} of the device's answer has a bad `batch`", got=str(batch)[:40])
+        launch.batch = batch
     for name, column in zip(names, columns, strict=True):
         getattr(launch, name).extend(column)
 
@@ -143,10 +168,3 @@ def _table(event: dict[str, Any], name: str, number: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DeviceError(f"line {number} of the device's answer lacks `{name}`", got=str(value)[:40])
     return value
-
-
-def _told(event: dict[str, Any]) -> EdgeError:
-    """Return the error that the worker reported of itself."""
-    text, code = str(event.get("message", "no reason given")), event.get("exit_code")
-    kind = _ERRORS.get(code, EdgeError) if isinstance(code, int) else EdgeError
-    return kind(text.removeprefix("error: ")[:250])

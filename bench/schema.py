@@ -85,7 +85,9 @@ def _launch() -> dict[str, Any]:
         "started": {"type": "object"},
         "ended": {"type": "object"},
         "engine": {"type": "object"},
+        "batch": {"type": "integer", "minimum": 1, "description": "inferences that each of wall_ms is the mean of"},
         "peak_rss_bytes": _or_null(COUNT),
+        "agreement": {"type": "object", "description": "by output: how far from the host's engine on the same input"},
         "error": _or_null(TEXT),
         **{name: _or_null(MS) for name in ("import_ms", "load_ms", "first_ms")},
     }

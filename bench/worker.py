@@ -29,7 +29,7 @@ from ..runtime.errors import EdgeError, InputError, one_line
 from .environment import environment, peak_rss_bytes
 from .plan import Plan
 
-__all__ = ["SCHEMA", "main", "work"]
+__all__ = ["SCHEMA", "main", "read_source", "work"]
 
 SCHEMA = 1
 FLUSH_S = 0.5  # of timed work between two lines
@@ -95,7 +95,7 @@ def work(plan: Plan, say: Say) -> None:
     engine = open_engine(plan.artifact, card, engine=plan.engine, threads=plan.threads)
     opened = perf_counter()
     pipeline = Pipeline(card, engine)
-    loaded = pipeline.read(_source(plan.source)) if plan.source else None
+    loaded = pipeline.read(read_source(plan.source)) if plan.source else None
     tensor = noise_input(card) if loaded is None else pipeline.prepare(loaded).tensor
     before_first = perf_counter()
     engine.run(tensor)
@@ -175,7 +175,7 @@ def _warm(call: Callable[[], object], seconds: float) -> None:
         done += 1
 
 
-def _source(path: str) -> Any:
+def read_source(path: str) -> Any:
     """Return the picture, or (samples, rate), in an .npz file."""
     import numpy as np
 

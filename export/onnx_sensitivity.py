@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
+from ..runtime.parity import compare
 from .onnx_calibration import open_session
-from .parity import compare
 
 __all__ = ["measure_noise", "parts", "within_budget"]
 

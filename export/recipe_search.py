@@ -24,7 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..runtime.card import ParityLimit
 from ..runtime.errors import ConversionError, EdgeError
-from .parity import OutputParity, judge
+from ..runtime.parity import OutputParity, judge
 
 __all__ = ["Recipe", "RecipeResult", "SearchResult", "interleaved_latency", "search"]
 

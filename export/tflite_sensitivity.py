@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.parity import compare
 from .onnx_sensitivity import Part, within_budget
-from .parity import compare
 from .tflite_file import output_tensors
 from .tflite_inspect import OpRow
 

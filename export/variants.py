@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from ..runtime.card import Card, Precision, Target
 from ..runtime.errors import ConversionError
+from ..runtime.parity import compare, judge
 from ..runtime.trust import cache_folder
 from . import evaluate, formats, trace
 from .calibration import Samples, load_samples
 from .child import stop_children
 from .exporter import Clock, Say
-from .parity import compare, judge
 from .recipe_search import SearchResult, interleaved_latency, search
 from .request import ExportRequest
 from .store import Store, content_key, sha256_file

@@ -22,11 +22,11 @@ from edge.export.onnx_file import inspect, parse_model, save_model
 from edge.export.onnx_quant import OnnxRecipe, candidates, noise_by_part, quantise
 from edge.export.onnx_rounding import quantise_weights, round_in_place
 from edge.export.onnx_sensitivity import parts, within_budget
-from edge.export.parity import OutputParity, compare
 from edge.export.to_onnx import export_onnx
 from edge.models.deform import DeformableConv2d
 from edge.runtime.card import Card, InputSpec, OutputSpec, Precision
 from edge.runtime.errors import ConversionError, EdgeError, InputError, PrecisionError, ShapeError
+from edge.runtime.parity import OutputParity, compare
 
 Float32 = NDArray[np.float32]
 SHAPE = (1, 3, 32, 32)

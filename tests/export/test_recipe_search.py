@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.export.parity import OutputParity
 from edge.export.recipe_search import SearchResult, interleaved_latency, search
 from edge.runtime.card import ParityLimit
 from edge.runtime.errors import ConversionError
+from edge.runtime.parity import OutputParity
 
 LIMIT = ParityLimit(min_sqnr_db=20.0)
 

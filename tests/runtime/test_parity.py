@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from edge.export.parity import MAX_SQNR_DB, OutputParity, compare, judge
 from edge.runtime.card import ParityLimit
 from edge.runtime.errors import ParityError, ShapeError
+from edge.runtime.parity import MAX_SQNR_DB, OutputParity, compare, judge
 
 
 def _one(reference: list[float], got: list[float]) -> OutputParity:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.card import ParityLimit
-from ..runtime.errors import ParityError, ShapeError
+from .card import ParityLimit
+from .errors import ParityError, ShapeError
 
 __all__ = ["MAX_SQNR_DB", "OutputParity", "compare", "judge"]
 
