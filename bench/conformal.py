@@ -34,7 +34,7 @@ def cv_plus(
     """
     lows, highs, weights = [], [], []
     for family, centre in centres.items():
-        own = np.asarray(scores[family], float)
+        own = np.asarray(scores.get(family, ()), float)
         lows.append(centre * np.exp(-own))
         highs.append(centre * np.exp(own))
         weights.append(np.full(len(own), max(len(own), 1) ** -0.5))

@@ -252,6 +252,16 @@ def test_malformed_coefficients_are_refused_in_one_line(tmp_path: Path, change: 
     assert "\n" not in str(caught.value)
 
 
+def test_a_family_that_alone_has_a_library_needs_no_scores(tmp_path: Path) -> None:
+    content = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
+    content["operators"]["fp32"]["without"]["own"] = content["operators"]["fp32"]["without"]["yolox"]
+    (tmp_path / "c.json").write_text(json.dumps(content), encoding="utf-8")
+
+    found = predict(network(), threads=4, coefficients=read_coefficients(tmp_path / "c.json"))
+
+    assert found.high_ms == predict(network(), threads=4).high_ms
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": NaN}', "[" * 100_000])
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text, encoding="utf-8")
