@@ -29,7 +29,10 @@ class Device(Protocol):
     """
 
     name: str
-    evidence: Evidence
+
+    @property
+    def evidence(self) -> Evidence:
+        """What its latencies are worth; a device may have to be reached to know."""
 
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Run one process of the harness and return what it told.

@@ -26,7 +26,7 @@ from .plan import Plan
 from .record import Artifact, Row, Status
 from .saved import SavedLaunches
 
-__all__ = ["GIVE_UP", "Job", "Variant", "best", "run_matrix", "variants"]
+__all__ = ["GIVE_UP", "Job", "Variant", "best", "run_matrix", "threads_in_words", "variants"]
 
 GIVE_UP = 2  # failures of a device in a row, after which its other rows are not tried
 
@@ -139,7 +139,7 @@ def _run_device(
             for row, variant in zip(rows, job.variants, strict=True):
                 if stop.is_set():
                     return rows
-                what = f"{device.name}: {row.artifact.path.name}, {row.engine}, {_threads(row.threads)}"
+                what = f"{device.name}: {row.artifact.path.name}, {row.engine}, {threads_in_words(row.threads)}"
                 if row.failed is not None:
                     progress.step(f"{what}: left out")
                     continue
@@ -206,7 +206,8 @@ def _told(launch: Launch) -> str:
     return f"{middle} of {summary.count:,} runs"
 
 
-def _threads(count: int) -> str:
+def threads_in_words(count: int) -> str:
+    """Return "1 thread", "2 threads" and so on."""
     return "1 thread" if count == 1 else f"{count} threads"
 
 

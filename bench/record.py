@@ -109,7 +109,7 @@ class Row:
     def status(self) -> Status:
         """Whether the row may be used."""
         if self.prediction is not None:
-            return Status.PREDICTED
+            return Status.FAILED if self.failed else Status.PREDICTED
         if not any(launch.wall_ms for launch in self.launches):
             return Status.FAILED
         if self.failed or not all(launch.complete for launch in self.launches):

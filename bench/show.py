@@ -12,6 +12,18 @@ __all__ = ["draw_table", "table"]
 
 Cells = tuple[str, ...]
 HEAD = ("file", "device", "engine", "threads", "evidence", "p50 ms", "p90 ms", "p99 ms", "load", "MB", "")
+PREDICTED_HEAD = (
+    "file",
+    "device",
+    "engine",
+    "threads",
+    "evidence",
+    "p50 ms",
+    "interval ms",
+    "budget ms",
+    "verdict",
+    "from",
+)
 STAGES_HEAD = ("file", "device", "engine", "threads", "pre ms", "infer ms", "decode ms", "frame p50", "frame p90")
 LEAST_WIDTH = 100
 
@@ -23,42 +35,45 @@ def table(report: Mapping[str, Any]) -> str:
         report: as `edge bench --json` prints it.
     """
     rows = report["rows"]
-    parts = [draw_table(HEAD, [_main(row) for row in rows])]
+    timed = [row for row in rows if not row["prediction"]]
+    predicted = [row for row in rows if row["prediction"]]
+    parts = []
+    if timed or not rows:
+        parts.append(draw_table(HEAD, [_main(row) for row in timed]))
     frames = [_frame(row) for row in rows if row["stages"]]
     if frames:
         parts.append(draw_table(STAGES_HEAD, frames))
+    if predicted:
+        parts.append(draw_table(PREDICTED_HEAD, [_predicted(row) for row in predicted]))
     parts += _notes(report)
     return "\n".join(parts)
 
 
+def _label(row: Mapping[str, Any]) -> Cells:
+    return (row["artifact"]["file"], row["device"], row["engine"]["name"], str(row["threads"]))
+
+
 def _main(row: Mapping[str, Any]) -> Cells:
-    prediction, infer = row["prediction"], row["infer"] or {}
-    if prediction:
-        middle = _ms(prediction.get("p50_ms"))
-        span = f"{_ms(prediction.get('low_ms'))} to {_ms(prediction.get('high_ms'))}"
-        times = (middle, span if middle != "-" else "-", "-")
-    else:
-        times = (_ms(infer.get("p50_ms")), _ms(infer.get("p90_ms")), _ms(infer.get("p99_ms")))
-    memory = row["peak_rss_bytes"]
-    return (
-        row["artifact"]["file"],
-        row["device"],
-        row["engine"]["name"],
-        str(row["threads"]),
-        row["evidence"],
-        *times,
-        _ms(row["load_ms"]),
-        "-" if memory is None else f"{memory / 1e6:.0f}",
-        _status(row),
-    )
+    infer, memory = row["infer"] or {}, row["peak_rss_bytes"]
+    times = (_ms(infer.get(name)) for name in ("p50_ms", "p90_ms", "p99_ms"))
+    used = "-" if memory is None else f"{memory / 1e6:.0f}"
+    return (*_label(row), row["evidence"], *times, _ms(row["load_ms"]), used, _status(row))
+
+
+def _predicted(row: Mapping[str, Any]) -> Cells:
+    told = row["prediction"]
+    low, high = _ms(told["low_ms"]), _ms(told["high_ms"])
+    interval = "-" if low == "-" else f"{low} to {high}"
+    budget = f"{told['budget_ms']:g}"
+    verdict = row["status"] if row["status"] == "failed" else told["verdict"]
+    return (*_label(row), row["evidence"], _ms(told["p50_ms"]), interval, budget, verdict, told["basis"])
 
 
 def _frame(row: Mapping[str, Any]) -> Cells:
     stages = row["stages"]
     middle = (_ms(stages[name]["p50_ms"]) for name in ("pre", "infer", "decode"))
     total = stages["total"]
-    name, device, engine, threads = (*_main(row)[:4],)
-    return (name, device, engine, threads, *middle, _ms(total["p50_ms"]), _ms(total["p90_ms"]))
+    return (*_label(row), *middle, _ms(total["p50_ms"]), _ms(total["p90_ms"]))
 
 
 def _status(row: Mapping[str, Any]) -> str:
@@ -76,9 +91,12 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
             f"best: {best['file']} with {best['engine']}, {threads}, on {best['device']}:"
             f" p50 of {best['of']} {_ms(best['p50_ms'])} ms"
         )
+    where: dict[str, list[str]] = {}  # rows by what is to be said of them
     for row in rows:
-        label = f"{row['artifact']['file']} ({row['device']}, {row['engine']['name']}, {row['threads']})"
-        lines += [f"{label}: {reason}" for reason in [*row["why"], *row["notes"]]]
+        label = f"{row['artifact']['file']} on {row['device']}"
+        for reason in [*row["why"], *row["notes"]]:
+            where.setdefault(reason, []).append(label)
+    lines += [f"{', '.join(dict.fromkeys(labels))}: {reason}" for reason, labels in where.items()]
     if any(row["busy"] for row in rows):
         lines.append("busy: other work disturbed the wall clock; processor times are in the JSON")
     if any((row["infer"] or {}).get("count", 1000) < 662 and row["infer"] for row in rows):

@@ -8,16 +8,11 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..runtime.errors import DeviceError, InconclusiveError, InputError
-
-if TYPE_CHECKING:
-    from ..bench.matrix import Job
-    from ..bench.plan import Plan
-    from ..bench.record import Row
 
 __all__ = ["command"]
 
@@ -36,7 +31,20 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     return found
 
 
-@click.command(context_settings={"max_content_width": 110})
+class _Bench(click.Command):
+    """`edge bench`, and `edge bench fit`: a verb whose targets are files, with one sub-verb beside them."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["fit"]:
+            from ..bench.fit import main as fit
+
+            return fit.make_context(f"{info_name} fit", args[1:], parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+@click.command(cls=_Bench, context_settings={"max_content_width": 110})
 @click.argument("targets", metavar="ARTIFACT|BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--device",
@@ -44,7 +52,23 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     multiple=True,
     default=("host",),
     show_default=True,
-    help="Where to measure; may be given several times.",
+    help="host, browser, rpi4, or a name of edge.toml; may be given several times.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="Devices.  [default: edge.toml, if it is here]"
+)
+@click.option(
+    "--evidence",
+    type=click.Choice(["any", "measured"]),
+    default="any",
+    show_default=True,
+    help="measured: refuse to predict a Raspberry Pi 4 that is not there.",
+)
+@click.option(
+    "--emulate/--no-emulate",
+    default=True,
+    show_default=True,
+    help="Predict from an emulated run, where QEMU and the aarch64 userland are installed.",
 )
 @click.option(
     "--engine",
@@ -53,7 +77,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     show_default=True,
     help="What executes the files; auto: whatever runs each one's format.",
 )
-@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads of the engine.  [default: 1 and 2]")
+@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads.  [default: 1,2; rpi4: 1,4]")
 @click.option("--input", "given", type=click.Path(path_type=Path), help="Picture or sound of the whole frames.")
 @click.option(
     "--stages/--no-stages", default=True, show_default=True, help="Time pre, infer and decode of whole frames."
@@ -92,6 +116,9 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 def command(
     targets: tuple[Path, ...],
     devices: tuple[str, ...],
+    config: Path | None,
+    evidence: str,
+    emulate: bool,
     engine: str,
     threads: tuple[int, ...] | None,
     given: Path | None,
@@ -116,15 +143,26 @@ def command(
     number of threads, and the best one is named. Each row is of several processes that take turns with those of the
     other rows. A percentile is shown where there are runs enough for it, and every result holds the machine's state.
 
+    A Raspberry Pi 4 that edge.toml does not name is predicted, with an interval. `edge bench fit --help` says how the
+    predictor takes up runs of your own.
+
     \b
     Examples:
         edge bench edge-out/face-nanob
         edge bench pose-int8.tflite --threads 1,2,4 --input photo.jpg --json > pose.json
+        edge bench pose-int8.tflite --device rpi4 --device host
         edge bench old.onnx new.onnx --compare
         edge bench face-int8.tflite face-int8.onnx --profile --draw layers.svg
         edge bench pose-int8.tflite --strict --output runs/strict
     """
+    from .. import __version__
+    from ..bench.matrix import Job, best, run_matrix, variants
     from ..bench.plan import Plan
+    from ..bench.predicted import predicted_rows
+    from ..bench.saved import SavedLaunches
+    from ..bench_devices import default_threads, open_device
+    from ..bench_inputs import find_artifacts, write_source
+    from ..runtime.isolate import guard
 
     if compare + self_test + profile > 1:
         raise InputError("`--compare`, `--self-test` and `--profile` are one at a time")
@@ -150,9 +188,44 @@ def command(
         pin=pin or (),
         strict=strict,
     )
+    opened = {name: open_device(name, config, evidence == "measured", _say) for name in devices}
+    if len(opened) != len(devices):
+        raise InputError("a device is named twice", got=", ".join(devices))
+    found = find_artifacts(targets)
+    for artifact, card in found:
+        guard(artifact.path, card, engine=engine)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
-        jobs = _jobs(targets, devices, engine, threads, given, stages and not strict, Path(folder))
-        report = _measure(jobs, plan, 1 if strict else launches, output)
+        sources = {}
+        for artifact, card in found if plan.stages_s and any(opened.values()) else []:
+            if (source := write_source(card, given, Path(folder))) is not None:
+                sources[str(artifact.path)] = source
+        chosen = {
+            name: variants(
+                [artifact for artifact, _ in found],
+                engine=engine,
+                threads=threads or default_threads(name, os.cpu_count() or 1),
+                sources=sources,
+            )
+            for name in opened
+        }
+        jobs = [Job(device=device, variants=chosen[name]) for name, device in opened.items() if device is not None]
+        saved = SavedLaunches(output / "launches") if output is not None else None
+        launches = 1 if strict else launches
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = run_matrix(jobs, plan, launches=launches, saved=saved, say=_say)
+    budgets = {str(artifact.path): card.budget.p90_ms for artifact, card in found}
+    for name, device in opened.items():
+        if device is None:
+            rows += predicted_rows(chosen[name], name=name, budgets_ms=budgets, emulated=emulate, say=_say)
+    report = {
+        "schema": SCHEMA,
+        "command": "bench",
+        "edge": __version__,
+        "began": began,
+        "plan": {**plan.to_dict(), "launches": launches},
+        "best": best(rows),
+        "rows": [row.to_dict() for row in rows],
+    }
     if output is not None:
         _write(output / "results.json", json.dumps(report, allow_nan=False))
     if junit is not None:
@@ -166,54 +239,6 @@ def command(
 
         click.echo(table(report))
     _judge(report["rows"])
-
-
-def _jobs(
-    targets: Sequence[Path],
-    devices: Sequence[str],
-    engine: str,
-    threads: tuple[int, ...] | None,
-    given: Path | None,
-    stages: bool,
-    folder: Path,
-) -> list[Job]:
-    from ..bench.host import HostDevice
-    from ..bench.matrix import Job, variants
-    from ..bench_inputs import find_artifacts, write_source
-    from ..runtime.isolate import guard
-
-    for name in devices:
-        if name != "host":
-            raise InputError(f"there is no device `{name}`", expected="host")
-    found = find_artifacts(targets)
-    for artifact, card in found:
-        guard(artifact.path, card, engine=engine)
-    sources = {}
-    for artifact, card in found if stages else []:
-        if (source := write_source(card, given, folder)) is not None:
-            sources[str(artifact.path)] = source
-    counts = threads or tuple(sorted({1, min(2, os.cpu_count() or 1)}))
-    chosen = variants([artifact for artifact, _ in found], engine=engine, threads=counts, sources=sources)
-    return [Job(device=HostDevice(), variants=chosen) for _ in devices]
-
-
-def _measure(jobs: Sequence[Job], plan: Plan, launches: int, output: Path | None) -> dict[str, Any]:
-    from .. import __version__
-    from ..bench.matrix import best, run_matrix
-    from ..bench.saved import SavedLaunches
-
-    saved = SavedLaunches(output / "launches") if output is not None else None
-    began = datetime.now(UTC).isoformat(timespec="seconds")
-    rows: list[Row] = run_matrix(jobs, plan, launches=launches, saved=saved, say=_say)
-    return {
-        "schema": SCHEMA,
-        "command": "bench",
-        "edge": __version__,
-        "began": began,
-        "plan": {**plan.to_dict(), "launches": launches},
-        "best": best(rows),
-        "rows": [row.to_dict() for row in rows],
-    }
 
 
 def _judge(rows: Sequence[dict[str, Any]]) -> None:
