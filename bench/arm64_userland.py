@@ -78,7 +78,7 @@ class Userland:
         root: the folder.
         packages: Debian package -> version.
         wheels: distribution -> version, engines and NumPy.
-        digest: SHA-256 of all these names and versions, hexadecimal.
+        digest: SHA-256 of all these names and versions, and of what it says of the processor, hexadecimal.
     """
 
     root: Path
@@ -145,6 +145,8 @@ def open_userland(folder: Path | None = None) -> Userland:
         told = json.loads(text)
         if told["schema"] != SCHEMA:
             raise ValueError(f"schema {told['schema']}")
+        if told["processor"] != _pi_digest():
+            raise ValueError("it describes another processor")
         packages, wheels = ({str(k): str(v) for k, v in told[key].items()} for key in ("packages", "wheels"))
     except FileNotFoundError as exc:
         raise DeviceError("there is no aarch64 userland", got=root, hint=BUILD_HINT) from exc
@@ -186,7 +188,8 @@ def build_userland(into: Path | None = None, *, log: Callable[[str], None] = lam
             log(f"fetching {len(wheels)} wheels for aarch64 with pip")
             _install(wheels, made / "opt" / "site")
             _describe_pi(made)
-            text = json.dumps({"schema": SCHEMA, "packages": packages, "wheels": wheels}, indent=1, sort_keys=True)
+            told = {"schema": SCHEMA, "packages": packages, "wheels": wheels, "processor": _pi_digest()}
+            text = json.dumps(told, indent=1, sort_keys=True)
             (made / MANIFEST).write_text(text + "\n", encoding="utf-8")
             log("importing the engines in emulation")
             _import_engines(open_userland(made))
@@ -309,14 +312,38 @@ def _install(wheels: Mapping[str, str], site: Path) -> None:
 
 def _describe_pi(made: Path) -> None:
     """Write what Linux says of a Raspberry Pi 4's processor, where QEMU finds it first."""
-    files = {
-        "proc/cpuinfo": "".join(CPUINFO.format(core=core) for core in range(CORES)),
-        **{f"sys/devices/system/cpu/{name}": f"0-{CORES - 1}\n" for name in ("online", "possible", "present")},
-    }
-    for name, text in files.items():
+    for name, text in _pi_files().items():
         path = made / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def _pi_files() -> dict[str, str]:
+    """Return path below the root -> content of the files by which engines choose kernels and block sizes.
+
+    Source: Arm, Cortex-A72 Technical Reference Manual (caches); bcm2711.dtsi of Linux; a Pi 4 at its 1.8 GHz.
+    """
+    every = f"0-{CORES - 1}"
+    files = {"proc/cpuinfo": "".join(CPUINFO.format(core=core) for core in range(CORES))}
+    cpus = {"online": every, "possible": every, "present": every, "kernel_max": str(CORES - 1)}
+    for core in range(CORES):
+        own = f"cpu{core}"
+        cpus[f"{own}/cpufreq/cpuinfo_min_freq"], cpus[f"{own}/cpufreq/cpuinfo_max_freq"] = "600000", "1800000"
+        cpus[f"{own}/regs/identification/midr_el1"] = "0x00000000410fd083"
+        cpus[f"{own}/topology/physical_package_id"], cpus[f"{own}/topology/core_id"] = "0", str(core)
+        for cluster in ("cluster_cpus_list", "package_cpus_list", "core_siblings_list"):
+            cpus[f"{own}/topology/{cluster}"] = every
+        for index, (level, kind, size, ways, shared) in enumerate(
+            ((1, "Data", 32, 2, str(core)), (1, "Instruction", 48, 3, str(core)), (2, "Unified", 1024, 16, every))
+        ):
+            told = {"level": level, "type": kind, "size": f"{size}K", "ways_of_associativity": ways}
+            told |= {"coherency_line_size": 64, "number_of_sets": size * 1024 // 64 // ways, "shared_cpu_list": shared}
+            cpus |= {f"{own}/cache/index{index}/{name}": str(value) for name, value in told.items()}
+    return {**files, **{f"sys/devices/system/cpu/{name}": f"{text}\n" for name, text in cpus.items()}}
+
+
+def _pi_digest() -> str:
+    return hashlib.sha256(json.dumps(_pi_files(), sort_keys=True).encode()).hexdigest()
 
 
 def _import_engines(userland: Userland) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edge.bench.arm64_userland import MANIFEST, PACKAGES, build_userland, main, open_userland
+from edge.bench.arm64_userland import MANIFEST, PACKAGES, _pi_digest, build_userland, main, open_userland
 from edge.runtime.engines import ENGINES, engine_version
 from edge.runtime.errors import DeviceError, InputError, ResourceError
 
@@ -24,6 +24,7 @@ def described(root: Path, **changes: object) -> Path:
         "schema": 1,
         "packages": dict.fromkeys(PACKAGES, "1"),
         "wheels": {**WHEELS, "numpy": importlib.metadata.version("numpy")},
+        "processor": _pi_digest(),
     }
     root.mkdir(exist_ok=True)
     (root / MANIFEST).write_text(json.dumps({**told, **changes}), encoding="utf-8")
@@ -67,6 +68,11 @@ def test_a_damaged_userland_is_refused_with_the_command_that_mends_it(content: s
         open_userland(tmp_path)
 
     assert caught.value.hint == "build it with `python -m edge.bench.arm64_userland`"
+
+
+def test_a_userland_that_describes_another_processor_is_built_again(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="damaged, got it describes another processor"):
+        open_userland(described(tmp_path / "root", processor="another"))
 
 
 def test_a_folder_of_something_else_is_never_touched(tmp_path: Path) -> None:
