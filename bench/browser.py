@@ -89,6 +89,10 @@ class BrowserDevice:
         self.options = tuple(options)
         self._page: _Page | None = None
 
+    def engine_version(self, engine: str) -> str | None:
+        """Return the version of the web engine that stands for an engine."""
+        return WEB_ENGINES[engine][1]
+
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Measure one artifact on one page, and hold its outputs against the host's engine; see `device.Device`.
 

@@ -34,6 +34,9 @@ class Device(Protocol):
     def evidence(self) -> Evidence:
         """What its latencies are worth; a device may have to be reached to know."""
 
+    def engine_version(self, engine: str) -> str | None:
+        """Return the version that the device will run, as far as this machine knows; kept launches go by it."""
+
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Run one process of the harness and return what it told.
 

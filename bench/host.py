@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..runtime.engines import engine_version
 from ..runtime.errors import DeviceError
 from .device import Evidence
 from .launch import Launch, read_launch
@@ -37,6 +38,10 @@ class HostDevice:
         self.evidence = Evidence.MEASURED
         self._patience_s = patience_s
         self._running: subprocess.Popen[str] | None = None
+
+    def engine_version(self, engine: str) -> str | None:
+        """Return the installed version."""
+        return engine_version(engine)
 
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Run one process of the harness here; see `device.Device`."""

@@ -18,7 +18,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..runtime.engines import engine_version
 from ..runtime.errors import DeviceError, EdgeError, InputError, one_line
 from .device import Device
 from .launch import Launch
@@ -190,7 +189,7 @@ def _key(device: Device, variant: Variant, plan: Plan, turn: int) -> str:
         "device": device.name,
         "evidence": str(device.evidence),
         "artifact": variant.artifact.sha256,
-        "engine": [variant.engine, engine_version(variant.engine)],
+        "engine": [variant.engine, device.engine_version(variant.engine)],
         "input": variant.input,
         "plan": {**plan.to_dict(), "artifact": "", "source": variant.source is not None},
         "turn": turn,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..runtime.engines import ENGINES
+from ..runtime.engines import ENGINES, engine_version
 from ..runtime.errors import DeviceError, EdgeError, InputError, one_line
 from .config import DeviceConfig
 from .device import Evidence
@@ -88,6 +88,10 @@ class SshDevice:
         state = self._connected().hello["environment"]
         assert isinstance(state, dict)
         return state
+
+    def engine_version(self, engine: str) -> str | None:
+        """Return the version that is installed here, which a device gets unless it has an environment of its own."""
+        return engine_version(engine)
 
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Send what the device lacks, let it cool down, and run one process of the harness; see `device.Device`."""

@@ -50,6 +50,8 @@ ENGINES = {
     "litert": (Target.TFLITE, "ai-edge-litert", "litert"),
 }
 MAX_THREADS = 256
+# onnxruntime 1.31 starts a thread at import that sends usage data; nobody asked our users, and it disturbs timings.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 class Engine(Protocol):

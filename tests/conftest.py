@@ -1,4 +1,4 @@
-"""Tiny real artifacts: one Add, in ONNX and in TFLite, each with a card inside."""
+"""Tiny real artifacts, each with a card inside: one Add, in ONNX and in TFLite, and a TFLite file of three layers."""
 
 from __future__ import annotations
 
@@ -150,3 +150,35 @@ def write_tflite(tmp_path: Path, tiny_card: Callable[..., Card]) -> Callable[...
         return path
 
     return write
+
+
+@pytest.fixture
+def write_chain(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a TFLite file of three layers, one output of which is needed twice."""
+    pytest.importorskip("tensorflow")
+    return lambda name="chain.tflite": _write_chain(tmp_path / name)
+
+
+def _write_chain(path: Path) -> Path:
+    """Write a convolution whose output is pooled, and enlarged by what was pooled: a layer that is needed twice."""
+    import numpy as np
+    import tensorflow as tf
+
+    from edge.export.tflite_file import embed_card
+
+    kernel = tf.constant(np.random.default_rng(0).normal(size=(3, 3, 3, 16)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.float32)])  # type: ignore[untyped-decorator]
+    def network(x: object) -> object:
+        y = tf.nn.conv2d(x, kernel, 1, "SAME")
+        return {"y": tf.nn.max_pool2d(y, 3, 1, "SAME") + y}
+
+    module = tf.Module()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], module)
+    card = Card(
+        model="chain",
+        input=InputSpec(kind="tensor", shape=(1, 32, 32, 3), layout="NHWC"),
+        outputs=(OutputSpec(name="y", shape=(1, 32, 32, 16), layout="NHWC", meaning="sums"),),
+    )
+    path.write_bytes(embed_card(bytes(converter.convert()), card.to_json()))
+    return path

@@ -90,41 +90,13 @@ def test_both_engines_name_the_layer_of_a_small_file(
         json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_a_network_of_several_layers_is_cut_after_each(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow")
-    path = write_chain(tmp_path / "chain.tflite")
-
-    found = profile(path, runs=5)
+def test_a_network_of_several_layers_is_cut_after_each(write_chain: Callable[..., Path]) -> None:
+    found = profile(write_chain(), runs=5)
 
     assert [layer.op for layer in found.layers] == ["CONV_2D", "MAX_POOL_2D", "ADD"]
     assert [layer.macs for layer in found.layers] == [32 * 32 * 16 * 27, 0, 0]
     assert min(layer.ms for layer in found.layers) >= 0
     assert sum(layer.ms for layer in found.layers) == pytest.approx(found.total_ms, rel=1e-3)
-
-
-def write_chain(path: Path) -> Path:
-    """Write a convolution whose output is pooled, and enlarged by what was pooled: a layer that is needed twice."""
-    import tensorflow as tf
-
-    from edge.export.tflite_file import embed_card
-    from edge.runtime.card import Card, InputSpec, OutputSpec
-
-    kernel = tf.constant(np.random.default_rng(0).normal(size=(3, 3, 3, 16)).astype(np.float32))
-
-    @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.float32)])  # type: ignore[untyped-decorator]
-    def network(x: object) -> object:
-        y = tf.nn.conv2d(x, kernel, 1, "SAME")
-        return {"y": tf.nn.max_pool2d(y, 3, 1, "SAME") + y}
-
-    module = tf.Module()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], module)
-    card = Card(
-        model="chain",
-        input=InputSpec(kind="tensor", shape=(1, 32, 32, 3), layout="NHWC"),
-        outputs=(OutputSpec(name="y", shape=(1, 32, 32, 16), layout="NHWC", meaning="sums"),),
-    )
-    path.write_bytes(embed_card(bytes(converter.convert()), card.to_json()))
-    return path
 
 
 def a_profile(name: str = "a<b>&.tflite") -> Profile:

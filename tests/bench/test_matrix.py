@@ -32,6 +32,9 @@ class Told:
         self.closed = 0
         self.inside = threading.Semaphore(1)
 
+    def engine_version(self, engine: str) -> str | None:
+        return "1"
+
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         assert self.inside.acquire(blocking=False), "two runs on one device at a time"
         try:

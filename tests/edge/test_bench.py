@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,13 @@ from PIL import Image
 
 from edge.cli import main
 from edge.commands.bench import command
+from edge.runtime.errors import DeviceError
 
 QUICK = ["--seconds", "0", "--warmup", "0", "--runs", "20", "--launches", "1", "--threads", "1"]
 
 
-def bench(*words: str | Path) -> Result:
-    return CliRunner().invoke(command, [*map(str, words), *QUICK], catch_exceptions=False)
+def bench(*words: str | Path, catch: bool = False) -> Result:
+    return CliRunner().invoke(command, [*map(str, words), *QUICK], catch_exceptions=catch)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
@@ -41,6 +43,12 @@ def bundle(tmp_path: Path, write_onnx: Callable[..., Path], write_tflite: Callab
         path.rename(folder / path.name)
     (folder / "manifest.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def chain(write_chain: Callable[..., Path]) -> Path:
+    """A file of three layers: convolution, pooling, addition."""
+    return write_chain()
 
 
 def test_a_bundle_is_measured_with_every_engine_and_the_best_is_named(bundle: Path, tmp_path: Path) -> None:
@@ -182,3 +190,53 @@ def test_an_interrupt_ends_the_worker_and_keeps_what_was_complete(bundle: Path, 
     assert not list(out.glob("launches/.part-*"))
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_a_pi_that_is_not_there_is_predicted_and_says_so(chain: Path) -> None:
+    done = bench(chain, "--device", "rpi4", "--no-emulate", "--json")
+    (row,) = json.loads(done.stdout)["rows"]
+
+    assert row["evidence"] == row["status"] == "predicted"
+    assert row["infer"] is None
+    assert row["launches"] == []
+    told = row["prediction"]
+    assert told["evidence"] == "predicted"
+    assert told["budget_ms"] == 50.0
+    assert told["verdict"] in ("pass", "fail", "undetermined")
+    assert told["abstained"] or told["low_ms"] < told["p50_ms"] < told["high_ms"]
+    assert "predicted" in bench(chain, "--device", "rpi4", "--no-emulate").stdout
+
+
+def test_where_a_measurement_is_wanted_nothing_is_predicted(
+    chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, line = refused(capsys, chain, "--device", "rpi4", "--evidence", "measured")
+
+    assert code == 4
+    assert "no Raspberry Pi 4 is named" in line
+    assert capsys.readouterr().out == ""
+
+
+def test_a_device_of_edge_toml_that_cannot_be_reached_fails_its_own_rows(bundle: Path, tmp_path: Path) -> None:
+    if shutil.which("ssh") is None:
+        pytest.skip("no ssh here")
+    config = tmp_path / "edge.toml"
+    config.write_text('[devices.lab]\nssh = "127.0.0.1"\nport = 1\n')
+
+    done = bench(bundle, "--device", "host", "--device", "lab", "--config", config, "--json", catch=True)
+    rows = json.loads(done.stdout)["rows"]
+
+    assert [(row["device"], row["status"]) for row in rows] == [
+        ("host", "complete"), ("host", "complete"), ("lab", "failed"), ("lab", "failed")
+    ]  # fmt: skip
+    assert isinstance(done.exception, DeviceError)
+    assert "lab" in str(done.exception)
+
+
+def test_fit_is_a_verb_beside_the_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "fit", "--help"]) == 0
+    assert "edge bench fit" in capsys.readouterr().out
+    code, line = refused(capsys, "fit", "--table", "none.csv")
+    assert code == 2
+    assert "none.csv" in line
