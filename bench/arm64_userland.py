@@ -31,7 +31,17 @@ from ..runtime.errors import DeviceError, EdgeError, InputError, MissingExtraErr
 from ..runtime.trust import private_folder
 from .wheels import PLATFORMS, platform_tags
 
-__all__ = ["PACKAGES", "PYTHON", "Userland", "build_userland", "default_folder", "open_userland", "tool"]
+__all__ = [
+    "CORES",
+    "CPUINFO",
+    "PACKAGES",
+    "PYTHON",
+    "Userland",
+    "build_userland",
+    "default_folder",
+    "open_userland",
+    "tool",
+]
 
 SCHEMA = 1
 MANIFEST = "userland.json"

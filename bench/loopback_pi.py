@@ -23,6 +23,7 @@ import click
 
 from ..runtime.engines import ENGINES
 from ..runtime.errors import DeviceError, MissingExtraError
+from .arm64_userland import CORES, CPUINFO
 from .config import CONFIG
 from .loopback_sshd import HOST, LoopbackSshd, write_session
 from .payload import Platform, engine_payload
@@ -33,18 +34,6 @@ BOARD = "Raspberry Pi 4 Model B Rev 1.5"
 CPU = "cortex-a72"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
 CLOCK_KHZ = 1_800_000
-CORES = 4
-# Of a Pi 4 with a 64-bit kernel: the processor's number in ARM's list of parts is that of the Cortex-A72.
-CORE = """processor\t: {core}
-BogoMIPS\t: 108.00
-Features\t: fp asimd evtstrm crc32 cpuid
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x0
-CPU part\t: 0xd08
-CPU revision\t: 3
-
-"""
 
 
 def is_built(folder: Path) -> bool:
@@ -160,7 +149,7 @@ def _write_python(root: Path) -> None:
 
 def _write_board(root: Path) -> None:
     _write(root / "proc/device-tree/model", BOARD + "\0")
-    _write(root / "proc/cpuinfo", "".join(CORE.format(core=core) for core in range(CORES)) + f"Model\t\t: {BOARD}\n")
+    _write(root / "proc/cpuinfo", "".join(CPUINFO.format(core=core) for core in range(CORES)) + f"Model\t\t: {BOARD}\n")
     for core in range(CORES):
         clocks = root / f"sys/devices/system/cpu/cpu{core}/cpufreq"
         _write(clocks / "scaling_governor", "ondemand\n")
