@@ -182,6 +182,8 @@ class Session:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(BEAT_S)
+        with contextlib.suppress(queue.Full):  # the end, for whoever waits for a line: it may have been drained above
+            self._lines.put_nowait(None)
         for stream in (self._ssh.stdout, self._ssh.stderr):
             if stream is not None:
                 stream.close()
