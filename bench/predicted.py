@@ -15,7 +15,7 @@ from typing import Any
 from ..runtime.errors import DeviceError, EdgeError, one_line
 from .device import Evidence
 from .matrix import Variant, threads_in_words
-from .operators import read_operators
+from .operators import Operator, read_operators
 from .predict import predict, verdict
 from .record import Artifact, Row
 
@@ -54,17 +54,19 @@ def predicted_rows(
     """
     rows: list[Row] = []
     seen: dict[Path, _Seen] = {}
+    operators: dict[Path, list[Operator]] = {}
     for number, variant in enumerate(variants, 1):
         artifact = variant.artifact
         if artifact.path not in seen:
+            operators[artifact.path] = read_operators(artifact.path)
             seen[artifact.path] = _emulation(artifact, say) if emulated else _Seen()
-        rows.append(_row(variant, seen[artifact.path], name, budgets_ms[str(artifact.path)]))
+        budget_ms = budgets_ms[str(artifact.path)]
+        rows.append(_row(variant, operators[artifact.path], seen[artifact.path], name, budget_ms))
         say(f"[{number}/{len(variants)}] {name}: {artifact.path.name}, {threads_in_words(variant.threads)}: predicted")
     return rows
 
 
-def _row(variant: Variant, seen: _Seen, name: str, budget_ms: float) -> Row:
-    operators = read_operators(variant.artifact.path)
+def _row(variant: Variant, operators: Sequence[Operator], seen: _Seen, name: str, budget_ms: float) -> Row:
     found = predict(operators, runtime=variant.engine, threads=variant.threads, counts=seen.counts)
     told = {**found.to_dict(), "budget_ms": budget_ms, "verdict": verdict(found, budget_ms), "simulated": seen.facts}
     row = Row(
