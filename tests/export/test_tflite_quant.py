@@ -102,6 +102,18 @@ def test_leaky_relu_runs_in_int8(tiny_tflite: Any, tmp_path: Path) -> None:
     assert set(kinds) == {9}  # TensorType.INT8
 
 
+def test_no_int8_recipe_rounds_probabilities_to_256_steps(tiny_tflite: Any, run_tflite: Any, tmp_path: Path) -> None:
+    from edge.export.tflite_quant import candidates, quantise
+
+    x = _samples(1, seed=9)[0]
+    for recipe in candidates(tiny_tflite.path, "int8"):
+        quantise(tiny_tflite.path, recipe, _samples(4), tmp_path / "q.tflite")
+        shares = run_tflite((tmp_path / "q.tflite").read_bytes(), x)["alpha"]
+        steps = shares * 256
+        assert np.abs(steps - np.round(steps)).max() > 0.1, recipe.name
+        np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-6)
+
+
 def test_quantising_twice_gives_the_same_bytes(tiny_tflite: Any, tmp_path: Path) -> None:
     first = _made(tiny_tflite.path, "int8", tmp_path)
 
@@ -145,8 +157,8 @@ def test_equalising_changes_no_bit_and_mends_lopsided_channels(
 
     source = tmp_path / "lopsided.tflite"
     source.write_bytes(lopsided)
-    plain = run_tflite(_made(source, "int8", tmp_path, "static-all"), x)
-    mended = run_tflite(_made(source, "int8", tmp_path, "static-all-equalised"), x)
+    plain = run_tflite(_made(source, "int8", tmp_path, "static-all-float-tail"), x)
+    mended = run_tflite(_made(source, "int8", tmp_path, "static-all-float-tail-equalised"), x)
     assert _sqnr(wanted["zeta"], mended["zeta"]) > _sqnr(wanted["zeta"], plain["zeta"]) + 6
 
 
