@@ -131,7 +131,8 @@ def opened(artifact: Path, engine: str = "auto") -> Iterator[Call]:
     running = open_engine(artifact, card, engine=engine, threads=1)
     tensor = noise_input(card)
     try:
-        yield lambda: running.run(tensor)
+        running.run(tensor)
+        yield running.repeat(tensor)
     finally:
         running.close()
 

@@ -10,7 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edge.export.readme import footprint, main, micro, replace_section
+from edge.export.readme import main, replace_section
+from edge.export.readme_bench import alarms, bench, footprint, micro, overhead
 
 MACHINE = {"cpu": "Some CPU", "cores": 4, "python": "3.11.9", "numpy": "2.4.6", "engines": {"litert": "2.3.0"}}
 
@@ -100,6 +101,62 @@ def test_a_footprint_without_missing_wheels_counts_them() -> None:
     del figures["wheels"][1]
 
     assert "| 1 of 1 |" in footprint(figures)
+
+
+def bench_row(threads: int, **changes: Any) -> dict[str, Any]:
+    usual = {
+        "artifact": {"file": "net-int8.tflite"}, "device": "host", "evidence": "measured", "threads": threads,
+        "engine": {"name": "litert", "version": "2.3.0"}, "status": "complete", "busy": False, "prediction": None,
+        "infer": {"p50_ms": 1.25 / threads, "p90_ms": 1.5 / threads}, "stages": None,
+        "launches": [{"started": {"cpu": "Some CPU", "cores": 4}}],
+    }  # fmt: skip
+    return {**usual, **changes}
+
+
+def test_measured_rows_stand_side_by_side_by_threads() -> None:
+    stages = {name: {"p50_ms": ms} for name, ms in (("pre", 0.5), ("infer", 1.25), ("decode", 0.25))}
+    text = bench({"rows": [bench_row(1, stages=stages), bench_row(2, busy=True)]})
+
+    assert "| file | engine | 1 thread: p50 / p90 ms | 2 threads: p50 / p90 ms | pre + infer + decode, ms |" in text
+    assert "| net-int8.tflite | litert | 1.25 / 1.50 | 0.625 / 0.750 (busy) | 0.500 + 1.25 + 0.250 |" in text
+    assert "Evidence: measured (host); Some CPU, 4 cores; litert 2.3.0." in text
+
+
+def test_a_row_that_was_not_measured_says_why_it_is_empty() -> None:
+    assert "| net-int8.tflite | litert | failed |" in bench({"rows": [bench_row(1, status="failed", infer=None)]})
+
+
+def test_predictions_carry_their_interval_verdict_and_basis() -> None:
+    told = {"p50_ms": 20.14, "low_ms": 14.92, "high_ms": 27.18, "verdict": "pass", "basis": "emulation",
+            "budget_ms": 50.0, "version": "c1", "notes": ["not checked"]}  # fmt: skip
+    blank = {**told, "p50_ms": None, "verdict": "undetermined", "notes": []}
+    rows = [
+        bench_row(1, device="rpi4", evidence="predicted", infer=None, launches=[], prediction=told),
+        bench_row(4, device="rpi4", evidence="predicted", infer=None, launches=[], prediction=blank),
+    ]
+    text = bench({"rows": rows})
+
+    assert "| 20.1 [14.9, 27.2] | pass (emulation) | abstains | undetermined |" in text
+    assert "Evidence: predicted (rpi4); litert 2.3.0; budget 50 ms, coefficients c1; not checked." in text
+
+
+def test_an_overhead_is_held_by_both_of_its_limits() -> None:
+    row = {"file": "a.onnx", "engine": "onnxruntime", "bare_ms": 1.25, "added": 0.004, "low": 0.001, "high": 0.007,
+           "reported": -0.003, "pairs": 200}  # fmt: skip
+    figures = {"limit": 0.01, "reported_limit": 0.02, "machine": MACHINE, "rows": [row, {**row, "reported": -0.021}]}
+    text = overhead(figures)
+
+    assert "| a.onnx | onnxruntime | 1.25 | 0.4 % [0.1 %, 0.7 %] | -0.3 % | held |" in text
+    assert "| -2.1 % | **over** |" in text
+
+
+def test_alarms_are_counted_with_the_load_they_were_counted_at() -> None:
+    row = {"file": "a.onnx", "engine": "onnxruntime", "load": [2.04, 3.5], "same": 300, "alarms": 1, "slower": 100,
+           "caught": 99, "slightly": 50, "slightly_caught": 48, "smallest": 0.034, "pairs": 60}  # fmt: skip
+    text = alarms({"machine": MACHINE, "rows": [row]})
+
+    assert "| a.onnx | onnxruntime | 1 of 300 | 99 of 100 | 48 of 50 | 3.4 % | 2.0 to 3.5 |" in text
+    assert "Comparisons of 60 pairs." in text
 
 
 def test_the_command_writes_the_section_that_the_json_is_of(tmp_path: Path) -> None:
