@@ -12,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import click
 import numpy as np
 
 from ..runtime.errors import EdgeError, InputError, one_line
+from ..runtime.files import write_whole
 from .coefficients import COEFFICIENTS, SCHEMA, Coefficients, read_coefficients
 from .emulation_model import read_counts
 from .features import features, uncovered
@@ -212,22 +211,6 @@ def _version(published: Table, counts_sha: str, runs: Sequence[Run]) -> str:
     return f"rpi4-{SCHEMA}-{digest.hexdigest()[:8]}"
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _text(errors: Sequence[ErrorRow]) -> str:
     """Return the table of errors."""
     head = f"{'relative error, median / p90':28} {'rows':>5} {'abstained':>10} {'model out':>14} {'family out':>14}"
@@ -263,12 +246,12 @@ def main(table: Path, counts: Path, own: Path | None, output: Path, as_json: boo
             fitted = read_coefficients(source)
             content, lines = correct(json.loads(source.read_text(encoding="utf-8")), fitted, runs)
             click.echo("\n".join(lines), err=True)
-            _write(output, content)
+            write_whole(output, json.dumps(content, indent=1, allow_nan=False) + "\n")
             if as_json:
                 click.echo(json.dumps(content["corrections"]))
             return
         content, errors = fit(table, counts, runs, log=lambda line: click.echo(line, err=True))
-        _write(output, content)
+        write_whole(output, json.dumps(content, indent=1, allow_nan=False) + "\n")
     except EdgeError as exc:
         click.echo(one_line(exc), err=True)
         raise SystemExit(exc.exit_code) from exc

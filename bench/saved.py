@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from ..runtime.errors import ResourceError
+from ..runtime.files import write_whole
 from .launch import Launch
 
 __all__ = ["SavedLaunches"]
@@ -46,17 +44,8 @@ class SavedLaunches:
             ResourceError: there is no room for it, or the folder cannot be written.
         """
         values = {"schema": SCHEMA, "key": key, **dataclasses.asdict(launch)}
-        name = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=".part-")
-            with open(handle, "w", encoding="utf-8") as stream:
-                json.dump(values, stream, allow_nan=False)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, self.folder / f"{key}.json")
+            write_whole(self.folder / f"{key}.json", json.dumps(values, allow_nan=False))
         except OSError as exc:
-            if name is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
             raise ResourceError(f"cannot keep a launch in `{self.folder}`", got=exc.strerror) from exc

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .run_plan import PICTURE_FORMATS
 from .runtime.errors import InputError
+from .runtime.files import umask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -265,7 +266,7 @@ def write_picture(pixels: NDArray[Any], target: Path, *, force: bool = False) ->
             Image.fromarray(pixels).save(stream, format=PICTURE_FORMATS[target.suffix.lower()])
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~umask())
         if force:
             os.replace(temporary, target)
         else:
@@ -286,12 +287,6 @@ def _appear(temporary: str, target: Path) -> None:
         os.replace(temporary, target)
         return
     os.unlink(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _caption(frame: Frame) -> str:

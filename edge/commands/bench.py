@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..runtime.errors import DeviceError, InconclusiveError, InputError
+from ..runtime.files import write_whole
 
 __all__ = ["command"]
 
@@ -307,14 +308,5 @@ def _say(line: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from typing import Any
 import torch
 
 from ...runtime.errors import InputError
+from ...runtime.files import replace_durably
 
-__all__ = ["load_state", "replace_durably", "save_state", "write_durably"]
+__all__ = ["load_state", "save_state", "write_durably"]
 
 GENERATIONS = 2
 NEEDED = {"request", "step", "network", "average", "optimizer", "precision"}  # of what the loop saves
@@ -78,18 +78,6 @@ def write_durably(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise OSError(exc.errno, exc.strerror, str(path)) from exc
-
-
-def replace_durably(unfinished: Path, final: Path) -> None:
-    """Give a finished file its name, in one step, once its bytes are on disk."""
-    with unfinished.open("rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(unfinished, final)
-    handle = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _whole(data: bytes) -> dict[str, Any] | None:
