@@ -39,6 +39,8 @@ VERBS = {
     "run": "Decode pictures, video, a camera or sound with an exported file.",
     "eval": "Measure how good files and checkpoints are, with intervals.",
     "bench": "Measure how long files take, on this machine and on others.",
+    "gate": "Hold files against the budgets of edge.toml: yes, no, or cannot tell.",
+    "config": "Show or check edge.toml, or print its JSON Schema.",
     "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
