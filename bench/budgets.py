@@ -124,9 +124,15 @@ class Budget:
         return any(fnmatchcase(text, self.variant) for text in (variant, *variant.split(".")))
 
     def _check_ranges(self) -> None:
-        ranges = {name: (0, 1 << 50) for name in COUNTS} | {name: (0, 1e7) for name in LATENCIES}
-        ranges |= {"parity": (-200, 200), "metric_drop": (0, 100), "slower_percent": (LEAST_SLOWER, 1000)}
-        for name, (least, most) in {**ranges, "threads": (1, 256)}.items():
+        ranges: dict[str, tuple[float, float]] = {
+            **dict.fromkeys(COUNTS, (0, 1 << 50)),
+            **dict.fromkeys(LATENCIES, (0, 1e7)),
+            "parity": (-200, 200),
+            "metric_drop": (0, 100),
+            "slower_percent": (LEAST_SLOWER, 1000),
+            "threads": (1, 256),
+        }
+        for name, (least, most) in ranges.items():
             value = getattr(self, name)
             if isinstance(value, int | float) and not (math.isfinite(value) and least <= value <= most):
                 hint = "`edge bench --self-test` says what can be told" if name == "slower_percent" else None

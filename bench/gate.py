@@ -133,8 +133,8 @@ class Gate:
 
 def checked(subject: Subject, stage: str, name: str, verdict: Verdict, *, line: int = 0, **facts: Any) -> Check:
     """Return a check of a file; `facts` are further fields of `Check`."""
-    named = {"file": subject.path.name, "model": subject.artifact.model, "variant": subject.variant}
-    return Check(stage=stage, name=name, verdict=verdict, line=line, **named, **facts)
+    facts |= {"file": subject.path.name, "model": subject.artifact.model, "variant": subject.variant}
+    return Check(stage=stage, name=name, verdict=verdict, line=line, **facts)
 
 
 def judge_bounds(low: float | None, high: float | None, limit: float) -> Verdict:

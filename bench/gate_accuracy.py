@@ -62,8 +62,8 @@ def accuracy_check(subject: Subject, limit: Limit, loss: Loss | str) -> Check:
         told += f"; at most {most:g} are allowed"
     elif verdict is Verdict.INCONCLUSIVE:
         told += f"; its interval holds the limit of {most:g}: judge more samples"
-    rounded = {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    return checked(subject, STAGE, "metric_drop", verdict, why=told, **rounded, **facts)
+    facts |= {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
+    return checked(subject, STAGE, "metric_drop", verdict, why=told, **facts)
 
 
 def read_report(path: Path) -> dict[str, Loss]:

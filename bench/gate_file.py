@@ -55,7 +55,7 @@ def file_checks(subject: Subject, facts: FileFacts, baseline: Baseline | None) -
         InputError: the manifest or the baseline is malformed, or there is no manifest and one is needed.
         EdgeError: the file cannot be run, where its output is wanted.
     """
-    line = subject.limits[0].budget.line
+    line = subject.limits[0].budget.line if subject.limits else 0
     known = _manifest(subject, line)
     claim = subject.variant.partition(".")[0]
     precision = checked(

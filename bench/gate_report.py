@@ -13,12 +13,13 @@ from ..runtime.errors import printable
 from .gate import Check, Gate, Verdict
 from .show import draw_table
 
-__all__ = ["annotations", "gate_table", "summary"]
+__all__ = ["gate_table", "github_annotations", "summary"]
 
 HEAD = ("file", "check", "where", "value", "limit", "verdict")
 MARKS = {Verdict.PASS: "✅", Verdict.NO: "❌", Verdict.INCONCLUSIVE: "❔", Verdict.SKIPPED: "⏭️"}
 # What stays as it is in Markdown; every other sign is written as a character reference.
 PLAIN = frozenset(" .,-+/()=%_°…±")
+SHOWN = 3  # files without a budget
 MOST_ROWS = 2000  # a step summary of GitHub may have a mebibyte
 
 
@@ -27,7 +28,7 @@ def gate_table(gate: Gate) -> str:
     rows = [_row(check) for check in gate.checks]
     lines = [draw_table(HEAD, rows).rstrip(), *_reasons(gate.checks)]
     if gate.ungated:
-        lines.append(f"no budget matches {', '.join(map(printable, gate.ungated))}")
+        lines.append(printable(_ungated(gate)))
     return "\n".join([*lines, _counts(gate)])
 
 
@@ -42,11 +43,11 @@ def summary(gate: Gate) -> str:
         *cells, verdict = _row(check)
         lines.append(f"| {' | '.join(map(_markdown, cells))} | {MARKS[check.verdict]} {verdict} |")
     if gate.ungated:
-        lines += ["", f"No budget matches {', '.join(map(_markdown, gate.ungated))}."]
+        lines += ["", _markdown(_ungated(gate))]
     return "\n".join(lines) + "\n"
 
 
-def annotations(gate: Gate, config: Path) -> list[str]:
+def github_annotations(gate: Gate, config: Path) -> list[str]:
     """Return GitHub's workflow commands that put each failed check on its line of the configuration.
 
     Args:
@@ -91,6 +92,12 @@ def _reasons(checks: Sequence[Check]) -> list[str]:
         + (f" (line {check.line})" if check.line else "")
         for check in bad
     ]
+
+
+def _ungated(gate: Gate) -> str:
+    shown = ", ".join(gate.ungated[:SHOWN])
+    more = f" and {len(gate.ungated) - SHOWN} more" if len(gate.ungated) > SHOWN else ""
+    return f"not gated, as no budget matches: {shown}{more}"
 
 
 def _counts(gate: Gate) -> str:

@@ -181,8 +181,7 @@ def _data(config: Config) -> str:
 
 def _tell(gate: Gate, config: Path, *, junit: Path | None, summary: Path | None, annotations: str | None) -> str:
     """Write what CI systems read, and return the table for people."""
-    from ..bench.gate_report import annotations as as_annotations
-    from ..bench.gate_report import gate_table
+    from ..bench.gate_report import gate_table, github_annotations
     from ..bench.gate_report import summary as as_markdown
     from ..bench.junit import gate_junit
     from ..whole_file import write_whole
@@ -196,7 +195,7 @@ def _tell(gate: Gate, config: Path, *, junit: Path | None, summary: Path | None,
             stream.write(as_markdown(gate))
     wanted = annotations or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "none")
     if wanted == "github":
-        for line in as_annotations(gate, config):
+        for line in github_annotations(gate, config):
             _say(line)
     return gate_table(gate)
 
