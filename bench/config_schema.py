@@ -13,7 +13,7 @@ from .budgets import CARD_LIMITS, COUNTS, LATENCIES, LEAST_SLOWER, LIMITS, OF_LA
 from .config import HOST, KINDS, NAME, TAKEN, USER, Defaults, DeviceConfig
 from .device import Evidence
 
-__all__ = ["config_schema"]
+__all__ = ["DEFAULTS_SAY", "DEVICES_SAY", "config_schema"]
 
 DEFAULTS_SAY = {
     "device": "Device of budgets with a limit on latency that name none.",

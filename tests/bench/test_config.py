@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.bench.budgets import Budget, limits_of
-from edge.bench.config import DeviceConfig, check_host, read_config, read_devices
-from edge.bench.config_schema import config_schema
+from edge.bench.budgets import SAYS, Budget, limits_of
+from edge.bench.config import Defaults, DeviceConfig, check_host, read_config, read_devices
+from edge.bench.config_schema import DEFAULTS_SAY, DEVICES_SAY, config_schema
 from edge.bench.toml_lines import lines_of
 from edge.runtime.errors import InputError
 
@@ -282,3 +282,20 @@ def test_a_host_that_ssh_or_a_shell_could_misread_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["rpi4", "pi@192.0.2.7", "pi@[2001:db8::7]", "2001:db8::7", "my_pi", "a.b-c@pi.local"])
 def test_hosts_that_people_have_are_taken(text: str) -> None:
     check_host(text)
+
+
+def test_the_page_on_gates_has_every_key_and_an_example_that_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+
+    assert [name for name in (*SAYS, *DEFAULTS_SAY) if f"`{name}`" not in page] == []
+    config = read_config(write(tmp_path, page.split("```toml\n")[1].split("```")[0]))
+    assert len(config.budgets) == 4
+    assert list(config.devices) == ["rpi4"]
+
+
+def test_what_is_described_is_what_there_is() -> None:
+    from dataclasses import fields
+
+    assert {field.name for field in fields(Budget)} == {*SAYS, "line"}
+    assert {field.name for field in fields(Defaults)} == set(DEFAULTS_SAY)
+    assert {field.name for field in fields(DeviceConfig)} == {*DEVICES_SAY, "name"}
