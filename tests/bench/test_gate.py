@@ -144,7 +144,8 @@ def test_pairs_are_tested_both_ways_against_the_limit_itself() -> None:
     rng = np.random.default_rng(0)
 
     def found(change: float) -> tuple[float, float]:
-        pairs = [(1.0, 1.0, *[math.exp(noise) * (1 + change)] * 2) for noise in rng.normal(scale=0.02, size=60)]
+        seconds = [math.exp(noise) * (1 + change) for noise in rng.normal(scale=0.02, size=60)]
+        pairs = [(1.0, 1.0, second, second) for second in seconds]
         told = judge(pairs, least_change=0.05)
         return told.p_over, told.p_within
 
