@@ -26,7 +26,15 @@ POWER_Z = 1.645  # 95 % of a normal distribution
 MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
 
 
-def duel(first: Path, second: Path, *, engine: str = "auto", count: int = PAIRS, seed: int = 0) -> Comparison:
+def duel(
+    first: Path,
+    second: Path,
+    *,
+    engine: str = "auto",
+    count: int = PAIRS,
+    seed: int = 0,
+    least_change: float = LEAST_CHANGE,
+) -> Comparison:
     """Return whether the second artifact infers more slowly than the first, one thread each.
 
     Args:
@@ -34,12 +42,13 @@ def duel(first: Path, second: Path, *, engine: str = "auto", count: int = PAIRS,
         engine: "auto", or the only one that is wanted.
         count: pairs.
         seed: of the order within pairs.
+        least_change: smallest change that is told, as a fraction.
 
     Raises:
         EdgeError: a file is refused; see `engines.open_engine` and `isolate.guard`.
     """
     with opened(first, engine) as one, opened(second, engine) as two:
-        return compare(one, two, count=count, seed=seed)
+        return compare(one, two, count=count, seed=seed, least_change=least_change)
 
 
 @dataclass(frozen=True, kw_only=True)

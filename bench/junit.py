@@ -1,4 +1,4 @@
-"""Rows of a benchmark as JUnit XML, for CI systems that draw such files.
+"""Rows of a benchmark, and checks of a gate, as JUnit XML, for CI systems that draw such files.
 
 A row that was measured, or predicted where that was asked for, passes; one that is void is skipped, for it says neither
 good nor bad; what broke off or failed is an error.
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-__all__ = ["junit"]
+from .gate import Gate, Verdict
+
+__all__ = ["gate_junit", "junit"]
 
 
 def junit(report: Mapping[str, Any]) -> str:
@@ -49,6 +51,37 @@ def junit(report: Mapping[str, Any]) -> str:
             ElementTree.SubElement(case, "error", message=why, type=row["status"])
         elif row["status"] == "void":
             ElementTree.SubElement(case, "skipped", message=why)
+    return _document(root)
+
+
+def gate_junit(gate: Gate) -> str:
+    """Return the checks of a gate as a JUnit XML document: `no` is a failure, inconclusive an error, never a pass.
+
+    Args:
+        gate: of all checks.
+    """
+    counts = {verdict: str(sum(check.verdict is verdict for check in gate.checks)) for verdict in Verdict}
+    root = ElementTree.Element(
+        "testsuite",
+        name="edge gate",
+        tests=str(len(gate.checks)),
+        errors=counts[Verdict.INCONCLUSIVE],
+        failures=counts[Verdict.NO],
+        skipped=counts[Verdict.SKIPPED],
+    )
+    tags = {Verdict.NO: "failure", Verdict.INCONCLUSIVE: "error", Verdict.SKIPPED: "skipped"}
+    for check in gate.checks:
+        where = "" if check.device is None else f" {check.device} threads={check.threads}"
+        name = _clean(f"{check.file or 'budget'} {check.name}{where}")
+        case = ElementTree.SubElement(root, "testcase", classname=_clean(f"gate.{check.stage}"), name=name)
+        if check.verdict in tags:
+            child = ElementTree.SubElement(case, tags[check.verdict], message=_clean(check.why))
+            if check.verdict is not Verdict.SKIPPED:
+                child.set("type", str(check.verdict))
+    return _document(root)
+
+
+def _document(root: ElementTree.Element) -> str:
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 

@@ -49,6 +49,8 @@ class Comparison:
         change: middle of the ratios of processor times, less 1: 0.1 is 10 % slower.
         low, high: 95 % interval of the change, by order statistics.
         p_slower, p_faster: chance of ranks as these were there no difference, one-sided.
+        p_over, p_within: chance of ranks as these were the change just the smallest that is told, one-sided: a
+            small `p_over` says that it is larger, a small `p_within` that it is not.
         wall_answer: by wall clock; None where the machine was too busy to say.
         wall_change: the same of the wall clock.
         wall_over_cpu: median of wall clock over processor time, the larger of the two calls.
@@ -62,6 +64,8 @@ class Comparison:
     high: float
     p_slower: float
     p_faster: float
+    p_over: float
+    p_within: float
     wall_answer: Answer | None
     wall_change: float
     wall_over_cpu: float
@@ -141,6 +145,8 @@ def judge(
         high=math.expm1(high),
         p_slower=signed_rank_p(cpu.tolist()),
         p_faster=signed_rank_p((-cpu).tolist()),
+        p_over=signed_rank_p((cpu - math.log1p(least_change)).tolist()),
+        p_within=signed_rank_p((math.log1p(least_change) - cpu).tolist()),
         wall_answer=_answer(wall, tests, least_change) if calm else None,
         wall_change=math.expm1(float(np.median(wall))),
         wall_over_cpu=max(float(np.median(part)) for part in over),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CONFIDENCE", "Summary", "least_samples", "summarise", "upper_bound"]
+__all__ = ["CONFIDENCE", "Summary", "least_samples", "lower_bound", "summarise", "upper_bound"]
 
 CONFIDENCE = 0.99
 PERCENTILES = (0.50, 0.90, 0.95, 0.99)
@@ -108,6 +108,18 @@ def upper_bound(samples_ms: Sequence[float], share: float, confidence: float = C
     if beyond == 0:
         return None
     return float(np.sort(np.asarray(samples_ms, np.float64))[count - beyond])
+
+
+def lower_bound(samples_ms: Sequence[float], share: float, confidence: float = CONFIDENCE) -> float | None:
+    """Return a value that the true percentile is not below, with the given confidence; None with too few samples.
+
+    Args:
+        samples_ms: in any order.
+        share: the percentile, 0..1.
+        confidence: that the bound holds.
+    """
+    mirrored = upper_bound([-value for value in samples_ms], 1 - share, confidence)
+    return None if mirrored is None else -mirrored
 
 
 def _at_most(most: int, count: int, chance: float) -> float:

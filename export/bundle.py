@@ -78,14 +78,21 @@ def open_run(folder: Path) -> Iterator[Path]:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def commit(run: Path, final: Path, manifest: dict[str, Any]) -> None:
-    """Complete the manifest with every file's bytes and SHA-256, and move the run into place in one rename."""
+def commit(run: Path, final: Path, manifest: dict[str, Any], name: str = MANIFEST) -> None:
+    """Complete the manifest with every file's bytes and SHA-256, and move the run into place in one rename.
+
+    Args:
+        run: folder that `open_run` gave.
+        final: the place; a folder that stands there is exchanged.
+        manifest: plain JSON values; gets the key `files`.
+        name: of its file.
+    """
     files = sorted(path for path in run.iterdir() if path.is_file())
     manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
     for path in files:
         fsync(path)
     text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_durably(run / MANIFEST, text.encode())
+    write_durably(run / name, text.encode())
     fsync(run)
     if final.exists():
         _exchange(run, final)

@@ -40,6 +40,7 @@ __all__ = [
     "ResourceError",
     "ShapeError",
     "one_line",
+    "printable",
 ]
 
 
@@ -147,8 +148,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     """
     text = str(error) or type(error).__name__
     hint = getattr(error, "hint", None)
-    head = _printable(f"error: {text}")
-    tail = _printable(f"; hint: {hint}") if hint else ""
+    head = printable(f"error: {text}")
+    tail = printable(f"; hint: {hint}") if hint else ""
     room = max(limit - len(tail), 40)
     if len(head) > room:
         front = (room - 3) // 2
@@ -156,8 +157,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return (head + tail)[:limit]
 
 
-def _printable(text: str) -> str:
-    """Escape control, format and surrogate characters, so that a file name cannot drive a terminal."""
+def printable(text: str) -> str:
+    """Return text with control, format and surrogate characters escaped: a file name cannot drive a terminal."""
     return "".join(
         char if unicodedata.category(char) not in {"Cc", "Cf", "Cs"} else char.encode("unicode_escape").decode("ascii")
         for char in " ".join(text.split())

@@ -14,7 +14,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file in one step, in the place of an earlier one, and wait until it is on disk.
 
     Args:
-        path: in a folder that exists.
+        path: of the file; its folder is made where it is absent.
         data: text is written as UTF-8.
 
     Raises:
@@ -23,6 +23,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     final = Path(path)
     unfinished = None
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(prefix=f".{final.name[:64]}-", suffix=".part", dir=final.parent)
         with open(handle, "wb") as stream:
             stream.write(data.encode() if isinstance(data, str) else data)

@@ -228,11 +228,11 @@ def command(
         "rows": [row.to_dict() for row in rows],
     }
     if output is not None:
-        _write(output / "results.json", json.dumps(report, allow_nan=False))
+        write_whole(output / "results.json", json.dumps(report, allow_nan=False))
     if junit is not None:
         from ..bench.junit import junit as as_junit
 
-        _write(junit, as_junit(report))
+        write_whole(junit, as_junit(report))
     if as_json:
         click.echo(json.dumps(report, allow_nan=False))
     else:
@@ -298,15 +298,10 @@ def _profile(targets: Sequence[Path], draw: Path | None) -> dict[str, Any]:
 
     found = [profile(artifact.path, say=_say) for artifact, _ in find_artifacts(targets)]
     if draw is not None:
-        _write(draw, layers_svg(found))
+        write_whole(draw, layers_svg(found))
     profiles = [one.to_dict() for one in found]
     return {"schema": SCHEMA, "command": "bench --profile", "profiles": profiles, "text": layers_table(found)}
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..judging import family_of, is_artifact, open_candidate
 from ..models.data.open import SYNTHETIC
 from ..runtime.errors import GateError, InputError
+from ..runtime.trust import file_digest
 
 if TYPE_CHECKING:
-    from ..models.evaluate import Candidate, Drop, Metrics
+    from ..models.evaluate import Drop, Metrics
     from ..runtime.card import Card
 
 __all__ = ["command"]
 
 SCHEMA = 1
-ARTIFACTS = (".onnx", ".tflite")
-BY_DECODER = {"face-priors": "face", "openpose-paf": "pose", "valence-arousal": "emotion"}
 ROUNDS = 1000  # of resampling, for the intervals
 COLUMNS = ("file", "metric", "value", "95 % interval", "parts", "drop, points")
 LEGENDS = {
@@ -105,10 +105,10 @@ def command(
     if least is not None and not math.isfinite(least):
         raise InputError("bad `--min`", expected="a finite number", got=least)
     cards = [_card(target, model) for target in targets]
-    source = open_source(_family(targets, cards, family), where, split=split, seed=seed, count=limit)
+    source = open_source(family_of(targets, cards, family), where, split=split, seed=seed, count=limit)
     with contextlib.ExitStack() as opened:
         candidates = [
-            _candidate(target, card, model, engine, threads, opened)
+            open_candidate(target, card, model, engine, threads, opened)
             for target, card in zip(targets, cards, strict=True)
         ]
         metrics = evaluate_all(candidates, source, say=_say, bootstrap=ROUNDS, seed=seed)
@@ -132,13 +132,9 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _is_artifact(target: Path) -> bool:
-    return target.suffix.lower() in ARTIFACTS
-
-
 def _card(target: Path, model: str | None) -> Card:
     """Return the card inside a file, or that of the architecture of a checkpoint."""
-    if _is_artifact(target):
+    if is_artifact(target):
         from ..runtime.embedded import read_card
 
         return read_card(target)
@@ -151,60 +147,13 @@ def _card(target: Path, model: str | None) -> Card:
     return registry.get(model).card(None)
 
 
-def _family(targets: Sequence[Path], cards: Sequence[Card], asked: str | None) -> str:
-    """Return the one family that all targets are of."""
-    found = [asked or BY_DECODER.get(card.decoder.name, card.family) for card in cards]
-    for target, family in zip(targets, found, strict=True):
-        if family not in BY_DECODER.values():
-            hint = "pass `--family` if its decoder finds people, faces or an emotion"
-            raise InputError(f"no metric is known for `{target.name}`", got=f"family `{family}`", hint=hint)
-        if family != found[0]:
-            raise InputError(
-                "the targets are of different families",
-                got=f"`{targets[0].name}` {found[0]}, `{target.name}` {family}",
-                hint="judge each family by itself",
-            )
-    return found[0]
-
-
-def _candidate(
-    target: Path,
-    card: Card,
-    model: str | None,
-    engine: str,
-    threads: int | None,
-    opened: contextlib.ExitStack,
-) -> Candidate:
-    """Return what runs a target; a file that this machine does not know is tried in a child process first."""
-    from ..models.evaluate import Candidate
-
-    if _is_artifact(target):
-        from ..runtime.isolate import guard
-        from ..runtime.pipeline import Pipeline
-
-        guard(target, card, engine=engine)
-        pipeline = opened.enter_context(Pipeline.load(target, engine=engine, threads=threads, card=card))
-        return Candidate(pipeline.engine.run, card)
-    import torch
-
-    from ..models import registry
-    from ..models.checkpoint import load_model
-    from ..models.torch_engine import torch_runner
-
-    assert model is not None
-    if threads is not None:
-        torch.set_num_threads(threads)
-    module, _ = load_model(registry.get(model), target)
-    return Candidate(torch_runner(module, card), card)
-
-
 def _notes(targets: Sequence[Path], cards: Sequence[Card], metrics: Sequence[Metrics]) -> list[str]:
     """Return what somebody should know before believing the figures."""
     notes = []
     if metrics[0].skipped:
         notes.append(f"{metrics[0].skipped} samples could not be read and were left out")
     for target, card, metric in zip(targets, cards, metrics, strict=True):
-        weights = card.provenance.get("weights", "") if _is_artifact(target) else ""
+        weights = card.provenance.get("weights", "") if is_artifact(target) else ""
         if weights.startswith("random"):
             notes.append(f"weights of `{target.name}` are {weights}")
         if metric.nonfinite:
@@ -236,6 +185,7 @@ def _report(
         "targets": [
             {
                 "file": str(target),
+                "sha256": file_digest(target),
                 "metric": metric.to_dict(),
                 "drop": None if drop is None else {"value": drop.value, "low": drop.low, "high": drop.high},
             }

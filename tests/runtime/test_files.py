@@ -24,11 +24,13 @@ def test_text_and_bytes_take_the_place_of_what_was_there(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_a_folder_that_is_not_there_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        write_whole(tmp_path / "none" / "a.json", "{}")
+def test_a_folder_is_made_or_the_error_names_the_file(tmp_path: Path) -> None:
+    write_whole(tmp_path / "new" / "a.json", "{}")
+    with pytest.raises(OSError, match="exists|directory") as caught:
+        write_whole(tmp_path / "new" / "a.json" / "b.json", "{}")
 
-    assert caught.value.filename == str(tmp_path / "none" / "a.json")
+    assert caught.value.filename == str(tmp_path / "new" / "a.json" / "b.json")
+    assert (tmp_path / "new" / "a.json").read_text() == "{}"
 
 
 def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path) -> None:

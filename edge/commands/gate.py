@@ -1,0 +1,204 @@
+"""`edge gate`: hold files against the budgets of `edge.toml`, for a CI that must say no, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from ..bench.config import Config
+    from ..bench.gate import Gate
+
+__all__ = ["command"]
+
+STAGES = ("file", "accuracy", "latency")
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.argument("targets", metavar="ARTIFACT|BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default="edge.toml",
+    show_default=True,
+    metavar="FILE",
+    help="Budgets and devices.",
+)
+@click.option(
+    "--stage",
+    "stages",
+    type=click.Choice(STAGES),
+    multiple=True,
+    help="Check this only; may be given several times. file: hash, precision, bytes, counts, parity, output, in"
+    " seconds.  [default: all three]",
+)
+@click.option("--partial", is_flag=True, help="These are some of the files only: pass over budgets that match none.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Accepted files to compare with.  [default: `baseline` of edge.toml]",
+)
+@click.option("--update", is_flag=True, help="Where nothing is wrong, make the files the new baseline.")
+@click.option("--reason", metavar="TEXT", help="Why, for `--update`; kept in the baseline.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Latencies that `edge bench --json` printed.  [default: measured now]",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Drops that `edge eval --json` printed.  [default: judged now]",
+)
+@click.option("--data", metavar="synthetic|DIR", help="What metrics are judged on.  [default: `data` of edge.toml]")
+@click.option(
+    "--samples", type=click.IntRange(1), metavar="N", help="Samples at most.  [default: `samples` of edge.toml]"
+)
+@click.option("--seconds", type=float, default=1.0, show_default=True, metavar="S", help="Timed inferences a launch.")
+@click.option("--launches", type=click.IntRange(1, 100), default=3, show_default=True, help="Processes for each row.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML for CI.")
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write Markdown; where GITHUB_STEP_SUMMARY is set it is added there anyway.",
+)
+@click.option(
+    "--annotations",
+    type=click.Choice(["github", "none"]),
+    help="Mark lines of edge.toml in a pull request.  [default: github where GITHUB_ACTIONS is true]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    targets: tuple[Path, ...],
+    path: Path,
+    stages: tuple[str, ...],
+    partial: bool,
+    baseline: Path | None,
+    update: bool,
+    reason: str | None,
+    results: Path | None,
+    report: Path | None,
+    data: str | None,
+    samples: int | None,
+    seconds: float,
+    launches: int,
+    junit: Path | None,
+    summary: Path | None,
+    annotations: str | None,
+    as_json: bool,
+) -> None:
+    r"""Hold files against the budgets of edge.toml and say yes (exit code 0), no (3) or "cannot tell" (6).
+
+    First what a file is: its hash, the precision that is really in it, bytes, counts, parity, and its output beside the
+    baseline's. Then the points of the task metric that it loses, then its latency. A figure with noise passes only if
+    its bound is within the limit. Whether a file got slower is told by running the baseline's file and the new one in
+    turns, never by a stored time.
+
+    A BUNDLE is a folder of `edge export`, or a folder of such folders.
+
+    \b
+    Examples:
+        edge gate edge-out
+        edge gate edge-out/pose-student-2mb --partial --stage file
+        edge gate edge-out --baseline edge-baseline --junit gate.xml
+        edge gate edge-out --baseline edge-baseline --update --reason "retrained on 20k more pictures"
+        edge gate edge-out --results pi.json --report eval.json --json
+    """
+    from ..bench.config import read_config
+    from ..bench.gate import STAGES as KNOWN
+    from ..bench.gate import raise_for
+    from ..gate_run import Order, run_gate
+
+    if not path.exists():
+        raise InputError(f"there is no `{path}`", hint="docs/gates.md has one to begin with, or name it with --config")
+    config = read_config(path)
+    accepted = _baseline(config, baseline, update, reason)
+    order = Order(
+        stages=[stage for stage in KNOWN if stage in (stages or KNOWN)],
+        baseline=None if update else accepted,
+        updating=update,
+        partial=partial,
+        results=results,
+        report=report,
+        data=data or _data(config),
+        samples=samples or config.defaults.samples or None,
+        seconds=seconds,
+        launches=launches,
+    )
+    gate, subjects = run_gate(targets, config, order, _say)
+    told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
+    click.echo(json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False) if as_json else told)
+    raise_for(gate, path.name)
+    if update:
+        from ..gate_baseline import check_reason, write_baseline
+
+        folder = _folder(config, baseline)
+        assert folder is not None
+        write_baseline(folder, subjects, check_reason(reason))
+        _say(f"`{folder}` is the new baseline of {len(subjects)} files")
+
+
+def _folder(config: Config, named: Path | None) -> Path | None:
+    if named is not None:
+        return named
+    return config.beside(config.defaults.baseline) if config.defaults.baseline else None
+
+
+def _baseline(config: Config, named: Path | None, update: bool, reason: str | None) -> Any:
+    """Return the baseline to compare with; of one that is to be written, refuse early what would be refused late."""
+    from ..bench.baseline import read_baseline
+
+    folder = _folder(config, named)
+    if update:
+        from ..gate_baseline import check_reason, open_baseline
+
+        if folder is None:
+            raise InputError(
+                "`--update` needs to know the baseline", hint="--baseline DIR, or `baseline` in [defaults]"
+            )
+        check_reason(reason)
+        return open_baseline(folder)
+    if reason is not None:
+        raise InputError("`--reason` is for `--update`")
+    return None if folder is None else read_baseline(folder)
+
+
+def _data(config: Config) -> str:
+    data = config.defaults.data
+    return data if data == "synthetic" else str(config.beside(data))
+
+
+def _tell(gate: Gate, config: Path, *, junit: Path | None, summary: Path | None, annotations: str | None) -> str:
+    """Write what CI systems read, and return the table for people."""
+    from ..bench.gate_report import gate_table, github_annotations
+    from ..bench.gate_report import summary as as_markdown
+    from ..bench.junit import gate_junit
+    from ..runtime.files import write_whole
+
+    if junit is not None:
+        write_whole(junit, gate_junit(gate))
+    if summary is not None:
+        write_whole(summary, as_markdown(gate))
+    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(step, "a", encoding="utf-8") as stream:
+            stream.write(as_markdown(gate))
+    wanted = annotations or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "none")
+    if wanted == "github":
+        for line in github_annotations(gate, config):
+            _say(line)
+    return gate_table(gate)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
