@@ -45,7 +45,6 @@ class SavedLaunches:
         """
         values = {"schema": SCHEMA, "key": key, **dataclasses.asdict(launch)}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / f"{key}.json", json.dumps(values, allow_nan=False))
         except OSError as exc:
             raise ResourceError(f"cannot keep a launch in `{self.folder}`", got=exc.strerror) from exc

@@ -26,7 +26,7 @@ def test_text_and_bytes_take_the_place_of_what_was_there(tmp_path: Path) -> None
 
 def test_a_folder_is_made_or_the_error_names_the_file(tmp_path: Path) -> None:
     write_whole(tmp_path / "new" / "a.json", "{}")
-    with pytest.raises(OSError, match="exists|directory") as caught:
+    with pytest.raises(OSError, match=r"exists|directory") as caught:
         write_whole(tmp_path / "new" / "a.json" / "b.json", "{}")
 
     assert caught.value.filename == str(tmp_path / "new" / "a.json" / "b.json")
