@@ -39,11 +39,21 @@ VERBS = {
     "run": "Decode pictures, video, a camera or sound with an exported file.",
     "eval": "Measure how good files and checkpoints are, with intervals.",
     "bench": "Measure how long files take, on this machine and on others.",
+    "report": "Write one HTML page that shows what was exported, and which file to ship.",
     "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
+    "completion": "Print a script that teaches bash, zsh or fish to complete `edge`.",
 }
 # verb -> what to install where a package is missing; the other verbs need the extra "export".
-EXTRAS = {"train": "train", "distill": "train", "prune": "train", "eval": "eval", "data": "eval", "bench": "litert"}
+EXTRAS = {
+    "train": "train",
+    "distill": "train",
+    "prune": "train",
+    "eval": "eval",
+    "data": "eval",
+    "bench": "litert",
+    "report": "report",
+}
 EXIT_BUG = 70
 PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
