@@ -134,7 +134,7 @@ def _shots(overlays: Sequence[Sequence[Overlay]], uris: list[str] | None) -> lis
                     {
                         "short": _short(one.variant),
                         "words": one.words,
-                        "emotion": one.emotion,
+                        "plane": one.emotion and [_minus(one.emotion.valence, 3), _minus(one.emotion.arousal, 3)],
                         "uri": None if one.picture is None or uris is None else next(left),
                         "wh": None if one.picture is None else (one.picture.shape[1], one.picture.shape[0]),
                     }
@@ -344,13 +344,14 @@ def _loss(quality: Quality) -> str:
         return ""
     ends = ""
     if quality.drop_low is not None and quality.drop_high is not None:
-        ends = f" ({_signed(100 * quality.drop_low)} to {_signed(100 * quality.drop_high)})"
-    return f"loses {_signed(100 * quality.drop)} points{ends}"
+        ends = f" ({_minus(100 * quality.drop_low)} to {_minus(100 * quality.drop_high)})"
+    return f"loses {_minus(100 * quality.drop)} points{ends}"
 
 
-def _signed(value: float) -> str:
-    text = f"{value:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "\N{MINUS SIGN}")
+def _minus(value: float, digits: int = 1) -> str:
+    """Return a number with a real minus sign, and none before nothing."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _judged_on(quality: Quality) -> str:
@@ -381,11 +382,12 @@ def _planes(number: int, groups: Mapping[str, Sequence[Point]]) -> list[dict[str
     for count, (device, group) in enumerate(groups.items(), 1):
         limits = group[0].judged.limits
         grades = " and ".join(_unique(point.evidence for point in group))
-        what = "quickest run of the export"
+        what = "quickest inference of the export"
         if group[0].judged.timings:
-            what = "median and interval" if all(point.low_ms is not None for point in group) else "p90 and its bound"
+            predicted = all(point.low_ms is not None for point in group)
+            what = "median of an inference and its interval" if predicted else "p90 of an inference and its bound"
         svg = pareto_plot(group, limits, device, f"m{number}p{count}")
-        words = f"Size and latency on {device}, {grades}: {what} of an inference."
+        words = f"Size and latency on {device}, {grades}: {what}."
         found.append({"svg": svg, "words": words, "far": _far(group, limits)})
         if any(point.value is not None for point in group):
             metric = next(point.judged.quality.metric for point in group if point.judged.quality is not None)

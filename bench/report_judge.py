@@ -116,7 +116,7 @@ def _judge(bundle: Bundle, variant: Variant, facts: Facts, limits: Limits) -> Ju
     size = Answer.FITS if variant.size_bytes <= limits.max_bytes else Answer.OVER
     if size is Answer.OVER:
         why.append(f"{variant.size_bytes:,} bytes, budget {limits.max_bytes:,.0f}")
-    latency = _latency(variant, timings, limits, why)
+    latency = _latency(variant, rows, timings, limits, why)
     parity = Answer.OVER if variant.complaints else Answer.FITS
     why += variant.complaints
     drop = _drop(quality, limits, why)
@@ -146,8 +146,14 @@ def quickest(rows: Sequence[Timing]) -> dict[str, Timing]:
     return found
 
 
-def _latency(variant: Variant, timings: dict[str, Timing], limits: Limits, why: list[str]) -> Answer:
+def _latency(
+    variant: Variant, rows: Sequence[Timing], timings: dict[str, Timing], limits: Limits, why: list[str]
+) -> Answer:
     answers = [_timing(row, limits.max_ms, why) for row in timings.values()]
+    for device in dict.fromkeys(row.device for row in rows if row.device not in timings):
+        states = dict.fromkeys("no prediction" if row.usable else row.status for row in rows if row.device == device)
+        why.append(f"no figure on {device}: {', '.join(states)}")
+        answers.append(Answer.UNDECIDED)
     if not answers:
         if variant.best_ms is not None and variant.best_ms > limits.max_ms:
             why.append(

@@ -36,6 +36,7 @@ ROW, RIDGE, AXIS = 42.0, 20.0, 34.0  # units: a row of distributions, its curve,
 STAGE_ROW, BAR = 36.0, 12.0
 LETTER = 6.2  # width of a character at 11 units, on the wide side
 LINE = 12.0  # height of a label
+NEAR, FURTHER = (0.0, 6.0, 12.0), (18.0, 28.0, 40.0, 54.0)  # of a label from its point; further ones get a line
 MOST_ROWS = 12
 MOST_LABELS = 12
 FAR = 100.0  # a budget so many times beyond all points would press them into a corner: it is said, not drawn
@@ -287,6 +288,8 @@ def _marks(
         _add(group, "title", f"{point.judged.variant.file}: {in_bytes(point.size_bytes)}, {_with_grade(point)}")
         _shape(group, point.judged.variant.precision, x, y)
         if (spot := spots.get(number)) is not None:
+            if max(abs(spot[0] - x), abs(spot[1] - 4 - y)) > 24:
+                _add(group, "line", x1=x, y1=y, x2=spot[0], y2=spot[1] - 4, class_="leader")
             _add(group, "text", labels[number], x=spot[0], y=spot[1], anchor=spot[2])
 
 
@@ -318,7 +321,8 @@ def place_labels(
 ) -> list[Spot | None]:
     """Return where the labels of points go so that none lies on another, on a point, or outside the plane.
 
-    The first ones choose first. One for which no place is left gets None: its point still has a title.
+    Each is nearer to its own point than to any other, or else so far away that it gets a line to it. The first ones
+    choose first. One for which no place is left gets None: its point still has a title.
 
     Args:
         labels: texts.
@@ -329,21 +333,23 @@ def place_labels(
     taken = [*((x - 7, y - 7, x + 7, y + 7) for x, y in points), *kept_free]
     found: list[Spot | None] = []
     for label, owner in zip(labels, owners, strict=True):
-        spot = None
-        for candidate, box in _candidates(points[owner], LETTER * len(label)):
-            inside = box[0] >= LEFT and box[2] <= WIDTH and box[1] >= TOP and box[3] <= PLANE_HEIGHT - BOTTOM
-            others = (rect for number, rect in enumerate(taken) if number != owner)
-            if inside and not any(_overlap(box, rect) for rect in others):
-                spot = candidate
-                taken.append(box)
-                break
-        found.append(spot)
+        near = _candidates(points[owner], LETTER * len(label), NEAR)
+        far = _candidates(points[owner], LETTER * len(label), FURTHER)
+        free = ((spot, box) for spot, box in near if _nearest(box, points) == owner)
+        fit = next((pair for pair in (*free, *far) if _is_free(pair[1], owner, taken)), None)
+        found.append(None if fit is None else fit[0])
+        taken += [] if fit is None else [fit[1]]
     return found
 
 
-def _candidates(place: tuple[float, float], width: float) -> Iterable[tuple[Spot, Box]]:
+def _is_free(box: Box, owner: int, taken: Sequence[Box]) -> bool:
+    inside = box[0] >= LEFT and box[2] <= WIDTH and box[1] >= TOP and box[3] <= PLANE_HEIGHT - BOTTOM
+    return inside and not any(_overlap(box, rect) for number, rect in enumerate(taken) if number != owner)
+
+
+def _candidates(place: tuple[float, float], width: float, gaps: Sequence[float]) -> Iterable[tuple[Spot, Box]]:
     x, y = place
-    for gap in (0.0, 8.0, 16.0, 26.0):
+    for gap in gaps:
         for dx, dy, anchor in (
             (9 + gap / 2, 4.0, "start"),
             (-9 - gap / 2, 4.0, "end"),
@@ -356,6 +362,16 @@ def _candidates(place: tuple[float, float], width: float) -> Iterable[tuple[Spot
         ):
             left = x + dx - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
             yield (x + dx, y + dy, anchor), (left, y + dy - LINE + 2, left + width, y + dy + 3)
+
+
+def _nearest(box: Box, points: Sequence[tuple[float, float]]) -> int:
+    """Return which point is nearest to a box."""
+
+    def away(number: int) -> float:
+        x, y = points[number]
+        return math.hypot(max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3]))
+
+    return min(range(len(points)), key=away)
 
 
 def _overlap(one: Box, other: Box) -> bool:

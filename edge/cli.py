@@ -23,6 +23,7 @@ from time import monotonic
 from types import FrameType
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from . import __version__
 from .runtime.errors import EdgeError, InputError, MissingExtraError, ResourceError, one_line
@@ -73,6 +74,11 @@ class _Verbs(click.Group):
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return what may follow `edge `, without importing a verb."""
+        verbs = [CompletionItem(verb, help=line) for verb, line in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -80,7 +86,7 @@ class _Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not args[0].startswith("-"):
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], VERBS, 1, cutoff=0.5)
             hint = f"did you mean `edge {near[0]}`?" if near else f"verbs: {', '.join(VERBS)}"
             raise InputError(f"there is no verb `{args[0]}`", hint=hint)
@@ -124,8 +130,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def _invoke(words: list[str]) -> int:
     """Run the group without `click.main`, which prints interrupts and broken pipes in its own way."""
     if instruction := os.environ.get("_EDGE_COMPLETE"):  # the shell asks for completions
-        from click.shell_completion import shell_complete
-
         return shell_complete(cli, {}, "edge", "_EDGE_COMPLETE", instruction)
     colour = False if os.environ.get("NO_COLOR") else None
     try:
