@@ -6,6 +6,7 @@ Messages are JSON, each ended by a NUL; Chromium reads them from its descriptor 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -39,11 +40,18 @@ class Browser:
         own = ["--remote-debugging-pipe", f"--user-data-dir={self._profile.name}", "--hide-scrollbars"]
         if os.geteuid() == 0:
             own.append("--no-sandbox")
-        # A shell moves the pipes to 3 and 4, whatever their numbers are here.
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "sh"]
+
+        def at_three_and_four() -> None:
+            # Moved up first: either may be where the other one goes.
+            high = [fcntl.fcntl(handle, fcntl.F_DUPFD, 64) for handle in (to_read, from_write)]
+            for handle, place in zip(high, (3, 4), strict=True):
+                os.dup2(handle, place)
+                os.close(handle)
+
         self._process = subprocess.Popen(
-            [*shell, program, *OPTIONS, *own, "about:blank"],
-            pass_fds=(to_read, from_write),
+            [program, *OPTIONS, *own, "about:blank"],
+            close_fds=False,  # no other is inherited, as Python opens all so
+            preexec_fn=at_three_and_four,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -53,10 +61,14 @@ class Browser:
         self._to, self._from = to_write, from_read
         self._rest, self._count, self._session = b"", 0, ""
         self.events: list[dict[str, Any]] = []
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Network", "Runtime", "Log"):
-            self.ask(f"{domain}.enable")
+        try:
+            target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Network", "Runtime", "Log"):
+                self.ask(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, method: str, **params: object) -> dict[str, Any]:
         """Return the answer to one command."""
@@ -92,9 +104,10 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press and release a key."""
-        codes = {"Tab": 9, "Enter": 13}
-        for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
+        told = {"key": key, "code": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}[key]}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **told, **text)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def shoot(self, target: Path, *, height: int | None = None) -> None:
         """Write a picture of the page, whole or so many pixels of it."""

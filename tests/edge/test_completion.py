@@ -68,7 +68,7 @@ def test_bash_completes_verbs_options_and_values(
 
     registered, *lines = [line.strip() for line in done.stdout.splitlines()]
     assert registered == "complete -o nosort -F _edge_completion edge"
-    assert lines == ["report", "--max-bytes --max-ms --max-drop", "bash zsh fish", ""]
+    assert lines == ["report", "--max-bytes --max-ms --max-drop", "bash zsh fish", " ".join(VERBS)]
     assert done.stderr == ""
 
 
