@@ -327,7 +327,7 @@ def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -
 def _cell(row: Timing | None) -> dict[str, Any]:
     if row is None:
         return {"value": NO_FIGURE, "grade": ""}
-    threads = _count(row.threads, "thread")
+    threads = _count(row.threads, "thread").replace(" ", "\N{NO-BREAK SPACE}")
     return {"value": _p90_or_interval(row)[0].removesuffix(" ms"), "grade": row.evidence, "threads": threads}
 
 

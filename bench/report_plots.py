@@ -113,7 +113,7 @@ def metric_plot(points: Sequence[Point], limits: Limits, device: str, ident: str
     floor = next((found.value - limits.max_drop for found in qualities if found.drop is None), None)
     across = _log_scale(_spans(scored), limits.max_ms, LEFT, WIDTH - RIGHT)
     up = _linear_scale([*ends, *([] if floor is None else [floor])], PLANE_HEIGHT - BOTTOM, TOP)
-    name = qualities[0].metric
+    name = qualities[0].metric[:24]
     root = _plane(ident, f"Latency on {device} against {name}", _told(scored))
     _shade(root, across, _Scale(at=up.at, ticks=up.ticks, limit=floor, more_is_better=True))
     _axis_across(root, across, _tick, "ms")
@@ -272,7 +272,7 @@ def _lines(across: _Scale, up: _Scale) -> list[Box]:
         found.append((x - 1, TOP, x + 1, PLANE_HEIGHT - BOTTOM))
     if up.limit is not None:
         y = up.at(up.limit)
-        found += [(LEFT, y - 1, WIDTH - RIGHT, y + 1), (LEFT, y - 14, LEFT + 90, y + 14)]
+        found += [(LEFT, y - 1, WIDTH - RIGHT, y + 1), (LEFT, y - 14, LEFT + 155, y + 14)]
     return found
 
 

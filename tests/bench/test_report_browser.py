@@ -23,10 +23,10 @@ from .report_help import make_page, write_bundle
 WIDTHS = (320, 768, 1280)
 TOLD = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
 # Elements that stick out of the screen, but for those that are clipped on purpose.
-OUTSIDE = """[...document.querySelectorAll('body *')].filter(one => {
+OUTSIDE = """(width => [...document.querySelectorAll('body *')].filter(one => {
   const box = one.getBoundingClientRect();
-  return box.width && (box.right > innerWidth + 1 || box.left < -1) && !one.closest('.sr, thead, .skip');
-}).map(one => one.outerHTML.slice(0, 120))"""
+  return box.width && (box.right > width + 1 || box.left < -1) && !one.closest('.sr, thead, .skip');
+}).map(one => one.outerHTML.slice(0, 120)))"""
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def test_a_page_is_silent_alone_and_within_the_screen(
     browser.open(page, width=width, dark=dark)
     browser.value("document.querySelectorAll('details').forEach(one => one.open = true)")
 
+    assert browser.value(f"{OUTSIDE}({width})") == []
     assert browser.value("document.documentElement.scrollWidth") == width
-    assert browser.value(OUTSIDE) == []
     assert browser.value("[...document.images].every(one => one.complete && one.naturalWidth > 0)") is True
     new = browser.events[before:]
     assert [event for event in new if event["method"] in TOLD] == []
