@@ -453,22 +453,25 @@ def _timing(row: Timing, variant: Variant) -> dict[str, Any]:
     infer, frame = row.infer, row.frame
     state = row.status if row.status not in ("complete", "predicted") else "busy" if row.busy else ""
     predicted = row.infer is None and row.p50_ms is not None
-    between = row.low_ms is not None and row.high_ms is not None
     return {
         "file": _short(variant),
         "device": row.device,
         "engine": row.engine,
         "threads": row.threads,
-        "p50": _maybe(row.p50_ms if predicted else infer and infer.p50_ms),
-        "p90": f"{in_ms(row.low_ms or 0)} to {in_ms(row.high_ms or 0)}" if between else _maybe(infer and infer.p90_ms),
-        "p99": _maybe(infer and infer.p99_ms),
-        "frame": _maybe(frame and frame.p90_ms),
+        "p50": _maybe(row.p50_ms if predicted else infer.p50_ms if infer else None),
+        "p90": _between(row) or _maybe(infer.p90_ms if infer else None),
+        "p99": _maybe(infer.p99_ms if infer else None),
+        "frame": _maybe(frame.p90_ms if frame else None),
         "load": _maybe(row.load_ms),
         "memory": NO_FIGURE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 1e6:.0f}",
         "runs": f"{infer.count:,}" if infer else NO_FIGURE,
         "grade": row.evidence,
         "state": state,
     }
+
+
+def _between(row: Timing) -> str:
+    return "" if row.low_ms is None or row.high_ms is None else f"{in_ms(row.low_ms)} to {in_ms(row.high_ms)}"
 
 
 def _maybe(value: float | None) -> str:

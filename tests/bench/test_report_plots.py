@@ -39,7 +39,7 @@ def test_no_label_lies_on_another_or_on_a_point(places: list[tuple[float, float]
 
     spots = place_labels(labels, places, range(len(places)))
 
-    boxes = []
+    boxes: list[tuple[float, float, float, float]] = []
     for label, spot, owner in zip(labels, spots, places, strict=True):
         if spot is None:
             continue
