@@ -28,6 +28,12 @@ OUTSIDE = """(width => [...document.querySelectorAll('body *')].filter(one => {
   return box.width && (box.right > width + 1 || box.left < -1) && !one.closest('.sr, thead, .skip');
 }).map(one => one.outerHTML.slice(0, 120)))"""
 
+# Columns and captions so narrow that words stand letter under letter.
+SQUEEZED = """[...document.querySelectorAll('caption, th[scope=row]')].filter(one => {
+  const width = one.getBoundingClientRect().width;
+  return width && width < (one.tagName === 'CAPTION' ? 200 : 60);
+}).map(one => one.outerHTML.slice(0, 120))"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -59,6 +65,7 @@ def test_a_page_is_silent_alone_and_within_the_screen(
     browser.value("document.querySelectorAll('details').forEach(one => one.open = true)")
 
     assert browser.value(f"{OUTSIDE}({width})") == []
+    assert browser.value(SQUEEZED) == []
     assert browser.value("document.documentElement.scrollWidth") == width
     assert browser.value("[...document.images].every(one => one.complete && one.naturalWidth > 0)") is True
     new = browser.events[before:]

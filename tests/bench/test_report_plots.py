@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bench.report_judge import Limits, judge, points
@@ -33,6 +33,7 @@ def test_milliseconds_have_three_figures(value: float, words: str) -> None:
     assert in_ms(value) == words
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(PLACE, min_size=1, max_size=12))
 def test_no_label_lies_on_another_or_on_a_point(places: list[tuple[float, float]]) -> None:
     labels = [f"int8 label{number}" for number in range(len(places))]
