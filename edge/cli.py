@@ -23,6 +23,7 @@ from time import monotonic
 from types import FrameType
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from . import __version__
 from .runtime.errors import EdgeError, InputError, MissingExtraError, ResourceError, one_line
@@ -41,8 +42,10 @@ VERBS = {
     "bench": "Measure how long files take, on this machine and on others.",
     "gate": "Hold files against the budgets of edge.toml: yes, no, or cannot tell.",
     "config": "Show or check edge.toml, or print its JSON Schema.",
+    "report": "Write one HTML page that shows what was exported, and which file to ship.",
     "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
+    "completion": "Print a script that teaches bash, zsh or fish to complete `edge`.",
 }
 # verb -> what to install where a package is missing; the other verbs need the extra "export".
 EXTRAS = {
@@ -53,6 +56,7 @@ EXTRAS = {
     "data": "eval",
     "bench": "litert",
     "gate": "gate",
+    "report": "report",
 }
 EXIT_BUG = 70
 PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed
@@ -73,6 +77,11 @@ class _Verbs(click.Group):
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return what may follow `edge `, without importing a verb."""
+        verbs = [CompletionItem(verb, help=line) for verb, line in VERBS.items() if verb.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -80,7 +89,7 @@ class _Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not args[0].startswith("-"):
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], VERBS, 1, cutoff=0.5)
             hint = f"did you mean `edge {near[0]}`?" if near else f"verbs: {', '.join(VERBS)}"
             raise InputError(f"there is no verb `{args[0]}`", hint=hint)
@@ -124,8 +133,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def _invoke(words: list[str]) -> int:
     """Run the group without `click.main`, which prints interrupts and broken pipes in its own way."""
     if instruction := os.environ.get("_EDGE_COMPLETE"):  # the shell asks for completions
-        from click.shell_completion import shell_complete
-
         return shell_complete(cli, {}, "edge", "_EDGE_COMPLETE", instruction)
     colour = False if os.environ.get("NO_COLOR") else None
     try:

@@ -26,7 +26,7 @@ DISTRIBUTION = "edge-vision"
 # -34446 and -34447 (onnx), external data read outside its folder (onnxruntime), crashes on corrupt files (LiteRT).
 FLOORS = {"torch": "2.10", "onnx": "1.21", "onnxruntime": "1.31", "ai-edge-litert": "2.1.6"}
 ENGINES = ("onnxruntime", "ai-edge-litert")
-EXTRAS = ("export", "eval", "train")
+EXTRAS = ("export", "eval", "train", "report")
 MENDING = {"base": f"pip install {DISTRIBUTION}", **{word: f"pip install '{DISTRIBUTION}[{word}]'" for word in EXTRAS}}
 RUN_BYTES, EXPORT_BYTES = 200 << 20, 6 << 30  # an engine's wheel unpacked; the export environment and its caches
 
@@ -37,8 +37,8 @@ class Check:
 
     Attributes:
         name: what was looked at.
-        group: "machine", "base", "engine", "export", "eval", "train" or "disk"; a package of several extras is of the
-            first.
+        group: "machine", "base", "engine", "export", "eval", "train", "report" or "disk"; a package of several
+            extras is of the first.
         state: "ok"; "note" where something works differently or an optional part is absent; "bad" where it must be
             mended before `edge run` (or, for an unsafe version, anything) is used.
         found: what is there.

@@ -1,0 +1,576 @@
+"""One self-contained HTML page on what was exported: what to ship, and every figure behind that.
+
+    facts = read_facts(find_bundles([Path("edge-out")]), [Path("results.json")], [])
+    page = build_page(facts, limits_of)
+    Path("report.html").write_text(render(page), encoding="utf-8")
+
+The page has no script and asks for nothing from elsewhere: its Content-Security-Policy allows its own style and
+embedded pictures alone. All texts are escaped by Jinja2; the only markup put in as it is are the plots, which an XML
+library wrote. The same inputs give the same bytes: dates are those of the inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .report_facts import Bundle, Facts, LayerShare, ProfileShare, Quality, Timing, Variant
+from .report_judge import Answer, Judgement, Limits, Point, choose, judge, points, quickest
+from .report_overlays import Overlay, embed
+from .report_plots import FAR, MOST_ROWS, in_bytes, in_ms, latency_plot, metric_plot, pareto_plot, stages_plot
+
+__all__ = ["MAX_BYTES", "Page", "build_page", "render"]
+
+FOLDER = Path(__file__).parent / "report_page"
+MAX_BYTES = 1_500_000  # of the whole page
+SLACK = 20_000  # markup around the pictures
+MOST_LAYERS = 12  # shown before the rest is folded away
+NO_FIGURE = "\N{EN DASH}"
+LimitsOf = Callable[[Bundle], Limits]
+WEIGHTS = {
+    "shipped": "trained weights, shipped with edge",
+    "checkpoint": "weights of the checkpoint given",
+    "factory": "weights of the model's own factory",
+    "seeded": "random weights",
+}
+MEANINGS = {
+    "OKS-AP": "keypoint AP of COCO, similarity 0.50 to 0.95",
+    "AP": "faces over 10 px, IoU 0.5, by WIDER's rules",
+    "CCC": "concordance, mean of valence and arousal; 0 for constant answers",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the template draws, in plain values, and the overlays that go in where there is room.
+
+    Attributes:
+        values: of the template.
+        overlays: by model's number, in the page's order.
+        summary: the verdicts, as plain JSON values.
+    """
+
+    values: Mapping[str, Any]
+    overlays: Sequence[Sequence[Overlay]]
+    summary: Mapping[str, Any]
+
+
+def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Overlay]] = ()) -> Page:
+    """Return the page of some facts.
+
+    Args:
+        facts: all that was read.
+        limits_of: the budget of a bundle's files.
+        overlays: for each bundle, see `report_overlays.look`; empty for none.
+    """
+    judged = [judge(bundle, facts, limits_of(bundle)) for bundle in facts.bundles]
+    chosen = [choose(group) for group in judged]
+    models = [
+        _model(number, bundle, group, choice, facts)
+        for number, (bundle, group, choice) in enumerate(zip(facts.bundles, judged, chosen, strict=True), 1)
+    ]
+    left_out = _left_out(facts)
+    values = {
+        "models": models,
+        "title": ", ".join(bundle.model for bundle in facts.bundles),
+        "heading": facts.bundles[0].model if len(models) == 1 else f"{len(models)} models",
+        "lede": _lede(chosen),
+        "about": _about(facts),
+        "left_out": left_out,
+    }
+    summary = [
+        {
+            "model": bundle.model,
+            "ship": None if choice is None else choice.variant.file,
+            "verdict": str(Answer.OVER if choice is None else choice.overall),
+            "files": [{"file": one.variant.file, "verdict": str(one.overall), "why": list(one.why)} for one in group],
+        }
+        for bundle, group, choice in zip(facts.bundles, judged, chosen, strict=True)
+    ]
+    return Page(values=values, overlays=overlays, summary={"models": summary, "left_out": left_out})
+
+
+def render(page: Page) -> str:
+    """Return the HTML, with as large overlays as keep it within `MAX_BYTES`.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 is not installed.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    style = (FOLDER / "report.css").read_text(encoding="utf-8")
+    nothing: list[Any] = [[] for _ in page.values["models"]]
+    bare = template.render(**page.values, style=style, shots=nothing, dropped=False)
+    seen = [one for group in page.overlays for overlay in group for one in overlay.seen]
+    if not seen:
+        return bare
+    pictures = [one.picture for one in seen if one.picture is not None]
+    words = sum(400 + 3 * len(one.words.encode()) for one in seen)
+    uris = embed(pictures, MAX_BYTES - SLACK - words - len(bare.encode()))
+    shots = _shots(page.overlays, uris)
+    return template.render(**page.values, style=style, shots=shots, dropped=uris is None)
+
+
+def _shots(overlays: Sequence[Sequence[Overlay]], uris: list[str] | None) -> list[list[dict[str, Any]]]:
+    """Return the overlays for the template; without URIs the words alone."""
+    left = iter(uris or ())
+    return [
+        [
+            {
+                "sample": overlay.sample,
+                "sound": any(one.emotion for one in overlay.seen),
+                "seen": [
+                    {
+                        "short": _short(one.variant),
+                        "words": one.words,
+                        "plane": one.emotion and [_minus(one.emotion.valence, 3), _minus(one.emotion.arousal, 3)],
+                        "uri": None if one.picture is None or uris is None else next(left),
+                        "wh": None if one.picture is None else (one.picture.shape[1], one.picture.shape[0]),
+                    }
+                    for one in overlay.seen
+                ],
+            }
+            for overlay in group
+        ]
+        for group in overlays
+    ]
+
+
+# --- the head -------------------------------------------------------------------
+
+
+def _lede(chosen: Sequence[Judgement | None]) -> str:
+    fit = sum(one is not None and one.overall is Answer.FITS for one in chosen)
+    if len(chosen) == 1:
+        return "Which of its files to ship, and every figure behind that."
+    return f"{fit} of {len(chosen)} models have a file that is proven to be within its budget."
+
+
+def _about(facts: Facts) -> list[tuple[str, str]]:
+    """Return facts on the whole page: name and words."""
+    began = sorted({timing.began for timing in facts.timings if timing.began})
+    files = sum(len(bundle.variants) for bundle in facts.bundles)
+    rows = [
+        ("Exported", f"{_count(files, 'file')} of {_count(len(facts.bundles), 'model')}"),
+        ("By", f"edge {', '.join(_unique(bundle.edge for bundle in facts.bundles))}"),
+        ("On", "; ".join(_unique(_machine(bundle.machine) for bundle in facts.bundles))),
+        ("Measured", " to ".join(_unique(map(_when, (began[0], began[-1])))) if began else "by the export alone"),
+    ]
+    return [(name, words) for name, words in rows if words]
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    cores = machine.get("cores", "")
+    return ", ".join(part for part in (machine.get("cpu", ""), f"{cores} cores" if cores else "") if part)
+
+
+def _when(text: str) -> str:
+    """Return a time of ISO 8601 to the minute; anything else as it is."""
+    found = re.fullmatch(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|\+00:00)", text)
+    return f"{found[1]} {found[2]} UTC" if found else text
+
+
+def _left_out(facts: Facts) -> list[str]:
+    """Say what was given and is not shown, because it is of none of the files."""
+    hashes = {variant.sha256 for bundle in facts.bundles for variant in bundle.variants}
+    names = {variant.file for bundle in facts.bundles for variant in bundle.variants}
+    foreign = {
+        "timings": [timing.file for timing in facts.timings if timing.sha256 not in hashes],
+        "profiles": [profile.file for profile in facts.profiles if profile.file not in names],
+        "metrics": [quality.file for quality in facts.qualities if quality.file not in names],
+    }
+    return [
+        f"{len(files)} {what} of other files: {', '.join(_unique(files)[:8])}{'…' * (len(_unique(files)) > 8)}"
+        for what, files in foreign.items()
+        if files
+    ]
+
+
+# --- one model ------------------------------------------------------------------
+
+
+def _model(
+    number: int, bundle: Bundle, group: Sequence[Judgement], choice: Judgement | None, facts: Facts
+) -> dict[str, Any]:
+    limits = group[0].limits if group else Limits(max_bytes=0, max_ms=0, max_drop=0)
+    devices = list(dict.fromkeys(device for judged in group for device in judged.timings))
+    hashes = {variant.sha256: variant for variant in bundle.variants}
+    rows = [timing for timing in facts.timings if timing.sha256 in hashes]
+    names = {variant.file: variant for variant in bundle.variants}
+    qualities = [judged.quality for judged in group if judged.quality is not None]
+    return {
+        "id": f"m{number}",
+        "name": bundle.model,
+        "tags": _tags(bundle),
+        "random": bundle.weights == "seeded",
+        "answer": str(Answer.OVER if choice is None else choice.overall),
+        "card": _card(choice, group),
+        "budget": _budget(limits),
+        "devices": devices or _export_devices(group),
+        "files": [_file(judged, devices, choice) for judged in group],
+        "metric": qualities[0].metric if qualities else None,
+        "judged_on": _unique(_judged_on(found) for found in qualities),
+        "planes": _planes(number, points(group)),
+        "latencies": _latencies(number, rows, hashes),
+        "timings": [_timing(timing, hashes[timing.sha256]) for timing in rows],
+        "remarks": _remarks(rows, hashes),
+        "machines": _unique(f"{timing.device}: {timing.machine}" for timing in rows if timing.machine),
+        "profiles": [_profile(one, names[one.file]) for one in facts.profiles if one.file in names],
+        "parity": [_parity(variant, bundle) for variant in bundle.variants],
+        "searches": [_search(variant) for variant in bundle.variants if variant.trials],
+        "provenance": _provenance(bundle),
+        "hashes": [(variant.file, variant.sha256) for variant in bundle.variants],
+        "notes": list(bundle.notes),
+    }
+
+
+def _tags(bundle: Bundle) -> list[str]:
+    words = [bundle.family, WEIGHTS.get(bundle.weights, bundle.weights)]
+    if bundle.parameters is not None:
+        words.append(f"{bundle.parameters:,} parameters")
+    if bundle.checkpoint_sha256:
+        words.append(f"checkpoint {bundle.checkpoint_sha256[:12]}")
+    return words
+
+
+def _budget(limits: Limits) -> str:
+    points = 100 * limits.max_drop
+    loss = f"a loss of {points:g} point{'s' * (points != 1)}"
+    return f"{in_bytes(limits.max_bytes)}, a p90 of {limits.max_ms:g} ms, and {loss} of the metric"
+
+
+def _export_devices(group: Sequence[Judgement]) -> list[str]:
+    return _unique(judged.variant.best_device for judged in group if judged.variant.best_ms is not None)
+
+
+def _card(choice: Judgement | None, group: Sequence[Judgement]) -> dict[str, Any]:
+    """Return what stands at a glance: the file to ship, or why there is none."""
+    if choice is None:
+        nearest = _unique(f"{judged.variant.file}: {'; '.join(judged.why)}" for judged in group)
+        return {"file": None, "words": "No file fits", "why": nearest[:3], "facts": []}
+    variant, limits = choice.variant, choice.limits
+    share = min(100.0, 100 * variant.size_bytes / limits.max_bytes)
+    lines: list[dict[str, Any]] = [
+        {
+            "name": "Size",
+            "value": in_bytes(variant.size_bytes),
+            "of": f"of {in_bytes(limits.max_bytes)}",
+            "share": f"{share:.1f}",
+        }
+    ]
+    for device, row in choice.timings.items():
+        value = _p90_or_interval(row)
+        share = min(100.0, 100 * (value[1] or 0) / limits.max_ms) if limits.max_ms else 100.0
+        lines.append(
+            {
+                "name": f"Latency, {device}",
+                "value": value[0],
+                "of": f"of {limits.max_ms:g} ms",
+                "share": f"{share:.1f}",
+                "grade": row.evidence,
+            }
+        )
+    if not choice.timings and variant.best_ms is not None:
+        value_ms = f"quickest run {in_ms(variant.best_ms)} ms"
+        lines.append({"name": f"Latency, {variant.best_device}", "value": value_ms, "grade": variant.best_evidence})
+    if choice.quality is not None:
+        lines.append({"name": choice.quality.metric, "value": _value(choice.quality), "of": _loss(choice.quality)})
+    if (worst := _worst(variant)) is not None:
+        lines.append({"name": "Parity", "value": worst})
+    words = "Ship" if choice.overall is Answer.FITS else "Closest, not proven"
+    return {"file": variant.file, "words": words, "why": list(choice.why), "facts": lines}
+
+
+def _p90_or_interval(row: Timing) -> tuple[str, float | None]:
+    if row.infer is None:
+        if row.low_ms is None or row.high_ms is None:
+            return f"median {in_ms(row.p50_ms or 0)} ms", row.p50_ms
+        return f"{in_ms(row.low_ms)} to {in_ms(row.high_ms)} ms", row.high_ms
+    if row.infer.p90_ms is None:
+        return f"mean {in_ms(row.infer.mean_ms)} ms", row.infer.mean_ms
+    return f"p90 {in_ms(row.infer.p90_ms)} ms", row.infer.p90_ms
+
+
+def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -> dict[str, Any]:
+    variant = judged.variant
+    latencies = [_cell(judged.timings.get(device)) for device in devices]
+    if not devices and variant.best_ms is not None:
+        latencies = [{"value": f"best {in_ms(variant.best_ms)}", "grade": variant.best_evidence}]
+    quality = judged.quality
+    return {
+        "file": variant.file,
+        "chosen": choice is judged,
+        "size": f"{variant.size_bytes:,}",
+        "share": f"{100 * variant.size_bytes / judged.limits.max_bytes:.0f} %",
+        "latencies": latencies,
+        "value": NO_FIGURE if quality is None else _value(quality),
+        "interval": "" if quality is None else _interval(quality),
+        "loss": NO_FIGURE if quality is None else _loss(quality) or NO_FIGURE,
+        "parity": _worst(variant) or NO_FIGURE,
+        "int8": f"{100 * variant.int8_mac_share:.0f} %" if variant.int8_mac_share else NO_FIGURE,
+        "answer": str(judged.overall),
+        "why": list(judged.why),
+    }
+
+
+def _cell(row: Timing | None) -> dict[str, Any]:
+    if row is None:
+        return {"value": NO_FIGURE, "grade": ""}
+    threads = _count(row.threads, "thread").replace(" ", "\N{NO-BREAK SPACE}")
+    return {"value": _p90_or_interval(row)[0].removesuffix(" ms"), "grade": row.evidence, "threads": threads}
+
+
+def _value(quality: Quality) -> str:
+    return f"{quality.value:.3f}"
+
+
+def _interval(quality: Quality) -> str:
+    return "" if quality.low is None or quality.high is None else f"{quality.low:.3f} to {quality.high:.3f}"
+
+
+def _loss(quality: Quality) -> str:
+    if quality.drop is None:
+        return ""
+    ends = ""
+    if quality.drop_low is not None and quality.drop_high is not None:
+        ends = f" ({_minus(100 * quality.drop_low)} to {_minus(100 * quality.drop_high)})"
+    return f"loses {_minus(100 * quality.drop)} points{ends}"
+
+
+def _minus(value: float, digits: int = 1) -> str:
+    """Return a number with a real minus sign, and none before nothing."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def _judged_on(quality: Quality) -> str:
+    meaning = MEANINGS.get(quality.metric)
+    kind = "" if not quality.synthetic or "synthetic" in quality.data else "synthetic, "
+    told = f"{quality.metric}: {meaning}; " if meaning else f"{quality.metric}: "
+    return (
+        f"{told}{_count(quality.samples, 'sample')} of {kind}{quality.data}."
+        f" Losses are against {quality.against}, on the same samples, with 95 % intervals."
+    )
+
+
+def _worst(variant: Variant) -> str | None:
+    """Return the output that is furthest from PyTorch, by SQNR; of exact ones by error."""
+    told = [one for one in variant.parity if one.sqnr_db is not None]
+    if told:
+        worst = min(told, key=lambda one: one.sqnr_db or 0.0)
+        return f"{worst.output} {worst.sqnr_db:.1f} dB"
+    return f"{variant.parity[0].output} exact" if variant.parity else None
+
+
+# --- plots ----------------------------------------------------------------------
+
+
+def _planes(number: int, groups: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
+    """Return the pictures of size, latency and metric, one or two for each device."""
+    found = []
+    for count, (device, group) in enumerate(groups.items(), 1):
+        limits = group[0].judged.limits
+        grades = " and ".join(_unique(point.evidence for point in group))
+        what = "quickest inference of the export"
+        if group[0].judged.timings:
+            predicted = all(point.low_ms is not None for point in group)
+            what = "median of an inference and its interval" if predicted else "p90 of an inference and its bound"
+        svg = pareto_plot(group, limits, device, f"m{number}p{count}")
+        words = f"Size and latency on {device}, {grades}: {what}."
+        found.append({"svg": svg, "words": words, "far": _far(group, limits)})
+        if any(point.value is not None for point in group):
+            metric = next(point.judged.quality.metric for point in group if point.judged.quality is not None)
+            svg = metric_plot(group, limits, device, f"m{number}q{count}")
+            found.append({"svg": svg, "words": f"Latency on {device}, {grades}, and {metric}.", "far": ""})
+    return found
+
+
+def _far(group: Sequence[Point], limits: Limits) -> str:
+    """Say which budgets are too far away to be drawn."""
+    parts = []
+    if limits.max_bytes > FAR * max(point.size_bytes for point in group):
+        parts.append(f"{in_bytes(limits.max_bytes)}")
+    if limits.max_ms > FAR * max(point.high_ms or point.ms for point in group):
+        parts.append(f"{limits.max_ms:g} ms")
+    return f"The budget of {' and '.join(parts)} is far outside of the picture." if parts else ""
+
+
+def _latencies(number: int, rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[dict[str, Any]]:
+    found = []
+    order = list(hashes.values())
+    for count, device in enumerate(_unique(timing.device for timing in rows), 1):
+        usable = [row for row in rows if row.device == device and row.usable and row.typical_ms is not None]
+        usable.sort(key=lambda row: row.typical_ms or 0.0)
+        if not usable:
+            continue
+        labels = _labels(usable, hashes)
+        kinds = ["tflite" if hashes[row.sha256].target == "tflite" else "onnx" for row in usable]
+        drawn = list(zip(labels, kinds, usable, strict=True))
+        best = {variant.sha256: quickest([row for row in usable if row.sha256 == variant.sha256]) for variant in order}
+        frames = [
+            (label, row)
+            for label, row in zip(labels, usable, strict=True)
+            if len(row.stages) > 1 and row is best[row.sha256].get(device)
+        ]
+        grades = " and ".join(_unique(row.evidence for row in usable))
+        found.append(
+            {
+                "device": device,
+                "grades": grades,
+                "svg": latency_plot(drawn, device, f"m{number}l{count}"),
+                "predicted": all(row.infer is None for row in usable),
+                "stages": stages_plot(frames, device, f"m{number}s{count}") if frames else "",
+                "more": max(0, len(usable) - MOST_ROWS),
+            }
+        )
+    return found
+
+
+def _labels(rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[str]:
+    """Return the shortest labels that tell rows apart: file and threads, with the engine where two are alike."""
+    plain = [f"{_short(hashes[row.sha256])}, {_count(row.threads, 'thread')}" for row in rows]
+    return [
+        label if plain.count(label) == 1 else f"{label}, {row.engine}" for label, row in zip(plain, rows, strict=True)
+    ]
+
+
+def _short(variant: Variant) -> str:
+    return f"{variant.precision} {variant.target}"
+
+
+def _timing(row: Timing, variant: Variant) -> dict[str, Any]:
+    infer, frame = row.infer, row.frame
+    state = row.status if row.status not in ("complete", "predicted") else "busy" if row.busy else ""
+    predicted = row.infer is None and row.p50_ms is not None
+    return {
+        "file": _short(variant),
+        "device": row.device,
+        "engine": row.engine,
+        "threads": row.threads,
+        "p50": _maybe(row.p50_ms if predicted else infer.p50_ms if infer else None),
+        "p90": _between(row) or _maybe(infer.p90_ms if infer else None),
+        "p99": _maybe(infer.p99_ms if infer else None),
+        "frame": _maybe(frame.p90_ms if frame else None),
+        "load": _maybe(row.load_ms),
+        "memory": NO_FIGURE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 1e6:.0f}",
+        "runs": f"{infer.count:,}" if infer else NO_FIGURE,
+        "grade": row.evidence,
+        "state": state,
+    }
+
+
+def _between(row: Timing) -> str:
+    return "" if row.low_ms is None or row.high_ms is None else f"{in_ms(row.low_ms)} to {in_ms(row.high_ms)}"
+
+
+def _maybe(value: float | None) -> str:
+    return NO_FIGURE if value is None else in_ms(value)
+
+
+def _remarks(rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[str]:
+    """Return what the rows say of themselves, each once, with the files that say it."""
+    where: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in row.why:
+            where.setdefault(reason, []).append(f"{_short(hashes[row.sha256])} on {row.device}")
+    return [f"{', '.join(_unique(labels))}: {reason}" for reason, labels in where.items()]
+
+
+# --- tables ---------------------------------------------------------------------
+
+
+def _profile(profile: ProfileShare, variant: Variant) -> dict[str, Any]:
+    longest = max((max(layer.time_share, layer.mac_share) for layer in profile.layers), default=0.0) or 1.0
+    order = sorted(range(len(profile.layers)), key=lambda index: -profile.layers[index].time_share)
+    layers = [_layer(index, layer, longest) for index, layer in enumerate(profile.layers, 1)]
+    return {
+        "file": _short(variant),
+        "engine": profile.engine,
+        "how": profile.how,
+        "total": in_ms(profile.total_ms),
+        "top": [layers[index] for index in order[:MOST_LAYERS]],
+        "rest": layers if len(layers) > MOST_LAYERS else [],
+        "count": len(layers),
+        "top_share": f"{100 * sum(profile.layers[index].time_share for index in order[:MOST_LAYERS]):.0f} %",
+    }
+
+
+def _layer(number: int, layer: LayerShare, longest: float) -> dict[str, Any]:
+    return {
+        "number": number,
+        "name": layer.name if len(layer.name) <= 60 else f"…{layer.name[-59:]}",
+        "op": layer.op,
+        "ms": in_ms(layer.ms),
+        "time": f"{100 * layer.time_share:.1f} %",
+        "macs": f"{100 * layer.mac_share:.1f} %",
+        "time_bar": f"{100 * layer.time_share / longest:.1f}",
+        "macs_bar": f"{100 * layer.mac_share / longest:.1f}",
+    }
+
+
+def _parity(variant: Variant, bundle: Bundle) -> dict[str, Any]:
+    return {
+        "file": variant.file,
+        "limit": bundle.parity_limits.get(variant.precision, ""),
+        "complaints": list(variant.complaints),
+        "outputs": [
+            {
+                "name": one.output,
+                "sqnr": NO_FIGURE if one.sqnr_db is None else f"{one.sqnr_db:.1f}",
+                "cosine": NO_FIGURE if one.cosine is None else f"{one.cosine:.6f}",
+                "error": NO_FIGURE if one.max_error is None else f"{one.max_error:.1e}",
+            }
+            for one in variant.parity
+        ],
+    }
+
+
+def _search(variant: Variant) -> dict[str, Any]:
+    return {
+        "file": variant.file,
+        "recipe": variant.recipe,
+        "grade": variant.best_evidence or "measured",
+        "trials": [
+            {
+                "name": trial.name,
+                "size": NO_FIGURE if trial.size_bytes is None else f"{trial.size_bytes:,}",
+                "sqnr": NO_FIGURE if trial.least_sqnr_db is None else f"{trial.least_sqnr_db:.1f}",
+                "ms": _maybe(trial.latency_ms),
+                "verdict": trial.verdict,
+                "reason": trial.reason,
+            }
+            for trial in variant.trials
+        ],
+    }
+
+
+def _provenance(bundle: Bundle) -> list[tuple[str, str]]:
+    rows = [
+        ("Checkpoint, SHA-256", bundle.checkpoint_sha256),
+        ("Inputs of the export, SHA-256", bundle.key),
+        ("Parameters", "" if bundle.parameters is None else f"{bundle.parameters:,}"),
+        ("edge", bundle.edge),
+        ("Machine", ", ".join(f"{name} {value}" for name, value in sorted(bundle.machine.items()))),
+        ("Parity judged on", bundle.samples),
+        ("Tools", ", ".join(f"{name} {version}" for name, version in sorted(bundle.tools.items()))),
+    ]
+    return [(name, words) for name, words in rows if words]
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'s' * (number != 1)}"
+
+
+def _unique(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
