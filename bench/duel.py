@@ -17,13 +17,11 @@ import numpy as np
 from ..runtime.embedded import read_card
 from ..runtime.engines import noise_input, open_engine
 from ..runtime.isolate import guard
-from .paired import LEAST_CHANGE, PAIRS, Answer, Call, Comparison, compare, judge, pairs
+from .paired import PAIRS, Answer, Call, Comparison, compare, judge, pairs, smallest_change
 
 __all__ = ["SelfTest", "duel", "opened", "self_test"]
 
 UNIT = 20  # inferences of one half of a pair in the self-test: one more is 5 % more work
-POWER_Z = 1.645  # 95 % of a normal distribution
-MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
 
 
 def duel(first: Path, second: Path, *, engine: str = "auto", count: int = PAIRS, seed: int = 0) -> Comparison:
@@ -105,7 +103,6 @@ def self_test(
                 ratios += [math.log(two / one) for _, one, _, two in found]
             say(f"self-test {done + 1} of {total}: {kind}, {answers[kind][-1]}")
     noise = float(np.std(ratios)) if ratios else math.nan
-    reach = POWER_Z * MEDIAN_LOSS * noise / math.sqrt(count)
     return SelfTest(
         same=same,
         alarms=sum(answer is not Answer.SAME for answer in answers["same"]),
@@ -114,7 +111,7 @@ def self_test(
         slightly=slightly,
         slightly_caught=answers["slightly"].count(Answer.SLOWER),
         noise=noise,
-        smallest=math.expm1(math.log1p(LEAST_CHANGE) + reach),
+        smallest=smallest_change(noise, count),
         pairs=count,
     )
 

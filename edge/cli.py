@@ -39,6 +39,10 @@ VERBS = {
     "run": "Decode pictures, video, a camera or sound with an exported file.",
     "eval": "Measure how good files and checkpoints are, with intervals.",
     "bench": "Measure how long files take, on this machine and on others.",
+    "compare": "Say what differs between two results, or which of two files is slower.",
+    "history": "Keep results in a local database, and look at them again.",
+    "verify": "Check a bundle: every hash, card and precision; optionally its signature.",
+    "sign": "Sign a bundle with a key of your own.",
     "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
