@@ -125,9 +125,11 @@ def verify_bundle(bundle: Path, *, checkpoint: Path | None = None, precision: bo
         with result.doing("hash"):
             _check_hash(result, name, _table(facts))
     sound = [name for name in files if name in result.hashes]
-    for name in sound:
-        with result.doing("card"):
-            _check_card(result, name)
+    with contextlib.suppress(_NoCard):
+        model = _model_card(result)
+        for name in sound:
+            with result.doing("card"):
+                _check_card(result, name, model)
     if precision:
         _check_precision(result, sound)
     else:
@@ -203,13 +205,25 @@ def _check_hash(result: Verification, name: str, facts: Mapping[str, Any]) -> No
     return None
 
 
-def _check_card(result: Verification, name: str) -> None:
+class _NoCard(Exception):
+    """The manifest has no card to hold others against."""
+
+
+def _model_card(result: Verification) -> Card:
+    assert result.manifest is not None
+    try:
+        return Card.from_dict(result.manifest["card"])
+    except EdgeError as exc:
+        result.found(MANIFEST, "card", one_line(exc).removeprefix("error: "))
+        raise _NoCard from exc
+
+
+def _check_card(result: Verification, name: str, model: Card) -> None:
     """Hold the card inside a file against the manifest's."""
     assert result.manifest is not None
     variant = _table(result.manifest["variants"].get(name))
     try:
         card, target = read_card(result.bundle / name), file_target(result.bundle / name)
-        model = Card.from_dict(result.manifest["card"])
     except EdgeError as exc:
         return result.found(name, "card", one_line(exc).removeprefix("error: "))
     told = {word: variant.get(word) for word in ("target", "precision", "recipe")}

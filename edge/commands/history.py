@@ -203,7 +203,7 @@ def export(form: str, output: str | None, model: str | None, variant: str | None
         return
     text = as_csv(runs) if form == "csv" else json.dumps(as_json(runs), allow_nan=False) + "\n"
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=True)  # which leaves escape sequences in the data as they are
     else:
         write_text(Path(output), text)
 
