@@ -47,7 +47,15 @@ VERBS = {
     "doctor": "Say what is installed, what is missing, and how to mend it.",
 }
 # verb -> what to install where a package is missing; the other verbs need the extra "export".
-EXTRAS = {"train": "train", "distill": "train", "prune": "train", "eval": "eval", "data": "eval", "bench": "litert"}
+EXTRAS = {
+    "train": "train",
+    "distill": "train",
+    "prune": "train",
+    "eval": "eval",
+    "data": "eval",
+    "bench": "litert",
+    "compare": "litert",
+}
 EXIT_BUG = 70
 PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
