@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -363,7 +363,7 @@ def _inside(folder: Path, deep: bool) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _named(name: str) -> Any:
+def _named(name: str) -> Iterator[None]:
     """Say of which source an error is."""
     try:
         yield
