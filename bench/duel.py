@@ -19,7 +19,7 @@ from ..runtime.engines import noise_input, open_engine
 from ..runtime.isolate import guard
 from .paired import PAIRS, Answer, Call, Comparison, compare, judge, pairs, smallest_change
 
-__all__ = ["SelfTest", "duel", "opened", "self_test"]
+__all__ = ["SelfTest", "answer_lines", "duel", "opened", "self_test"]
 
 UNIT = 20  # inferences of one half of a pair in the self-test: one more is 5 % more work
 
@@ -38,6 +38,23 @@ def duel(first: Path, second: Path, *, engine: str = "auto", count: int = PAIRS,
     """
     with opened(first, engine) as one, opened(second, engine) as two:
         return compare(one, two, count=count, seed=seed)
+
+
+def answer_lines(first: str, second: str, found: Comparison) -> list[str]:
+    """Return what a comparison found, in words: a line on processor time, and one on the wall clock.
+
+    Args:
+        first, second: what the files are called.
+        found: of `duel`.
+    """
+    low, high = 100 * found.low, 100 * found.high
+    return [
+        f"`{second}` against `{first}`: {found.answer}, {100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}]"
+        f" of processor time, {found.pairs} pairs of {found.calls} runs",
+        "wall clock: not to be told, the machine was busy"
+        if found.wall_answer is None
+        else f"wall clock: {found.wall_answer}, {100 * found.wall_change:+.1f} %",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,7 +158,8 @@ def _bench_row(values: object, place: str) -> RunRow:
     row = _table(values, place)
     artifact, engine = _table(row.get("artifact"), f"{place}.artifact"), row.get("engine") or {}
     launches = row.get("launches") or []
-    started = launches[0].get("started") if isinstance(launches, list) and launches and _is_table(launches[0]) else None
+    first = _dict(launches[0]) if isinstance(launches, list) and launches else {}
+    started = _dict(first.get("started"))
     figures = {name: _number(_at(row, path), f"{place}.{'.'.join(path)}") for name, path in BENCH_FIGURES.items()}
     return RunRow(
         model=_text(artifact.get("model"), f"{place}.artifact.model"),
@@ -172,7 +173,7 @@ def _bench_row(values: object, place: str) -> RunRow:
         threads=_count(row.get("threads"), f"{place}.threads"),
         evidence=_text(row.get("evidence"), f"{place}.evidence"),
         status=_text(row.get("status"), f"{place}.status"),
-        conditions={name: started.get(name) for name in MACHINE} if _is_table(started) else {},
+        conditions={name: started.get(name) for name in MACHINE} if started else {},
         figures={name: value for name, value in figures.items() if value is not None},
     )
 
@@ -206,15 +207,14 @@ def _eval_row(values: object, data: Mapping[str, Any], place: str) -> RunRow:
 
 
 def _export_rows(document: Mapping[str, Any]) -> list[RunRow]:
-    model, machine = _text(document.get("model"), "model"), document.get("machine")
+    model, machine = _text(document.get("model"), "model"), _dict(document.get("machine"))
     if len(document["variants"]) > MAX_ROWS:
         raise InputError("`variants` is too long", expected=f"at most {MAX_ROWS}")
     found = []
     for name, values in sorted(document["variants"].items()):
         place = f"variants.{name[:60]}"
         row = _table(values, place)
-        latency = row.get("latency") if _is_table(row.get("latency")) else {}
-        assert isinstance(latency, dict)
+        latency = _dict(row.get("latency"))
         figures = {
             "size_bytes": _number(row.get("bytes"), f"{place}.bytes"),
             "parameters": _number(document.get("parameters"), "parameters"),
@@ -232,7 +232,7 @@ def _export_rows(document: Mapping[str, Any]) -> list[RunRow]:
                 device=_text_or_none(latency.get("device"), f"{place}.latency.device"),
                 threads=_count(latency.get("threads"), f"{place}.latency.threads"),
                 evidence=_text_or_none(latency.get("evidence"), f"{place}.latency.evidence"),
-                conditions=dict(machine) if _is_table(machine) else {},
+                conditions=machine,
                 figures={name: value for name, value in figures.items() if value is not None},
             )
         )
@@ -267,8 +267,9 @@ def _each(document: Mapping[str, Any], name: str) -> list[tuple[int, Any]]:
     return list(enumerate(document[name]))
 
 
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict)
+def _dict(value: object) -> dict[str, Any]:
+    """Return a table, or an empty one where there is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _table(value: object, place: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Series:
     def changed_at(self, index: int) -> list[str]:
         """Return what else changed from the entry before to this one: file, engine, commit, machine."""
         (old_run, old, _), (new_run, new, _) = self.entries[index - 1], self.entries[index]
-        sides = [
+        sides: list[dict[str, object]] = [
             {"file": row.sha256, "engine": row.engine_version, "edge": run.edge, "commit": run.git_commit}
             | {name: value for name, value in row.conditions.items() if isinstance(value, str | int | None)}
             for run, row in ((old_run, old), (new_run, new))

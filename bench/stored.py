@@ -169,7 +169,7 @@ def _pair(old: tuple[RunRow, list[Any]], new: tuple[RunRow, list[Any]], across: 
     for name, samples in TIMES.items():
         sides = [_samples(launches, samples) for launches in (old[1], new[1])]
         if all(sides):
-            times.append(time_ratio(name, *sides, seed))
+            times.append(time_ratio(name, sides[0], sides[1], seed))
     told = {one.name for one in times}
     figures = {name: value for name, value in _common(first, second).items() if name not in told}
     if across and first.evidence != second.evidence:

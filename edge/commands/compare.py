@@ -14,7 +14,6 @@ from ..run_output import shown_name, shown_text
 from ..runtime.errors import InconclusiveError, InputError
 
 if TYPE_CHECKING:
-    from ..bench.paired import Comparison
     from ..bench.run_facts import RunRow
     from ..bench.stored import Pair, TimeRatio
 
@@ -181,7 +180,7 @@ def _name(row: RunRow) -> str:
 
 
 def _compare_artifacts(first: Path, second: Path, engine: str, pairs: int, db: Path) -> tuple[dict[str, Any], str]:
-    from ..bench.duel import duel
+    from ..bench.duel import answer_lines, duel
 
     found = duel(first, second, engine=engine, count=pairs)
     facts = [_artifact_facts(path, db) for path in (first, second)]
@@ -193,7 +192,11 @@ def _compare_artifacts(first: Path, second: Path, engine: str, pairs: int, db: P
         "first": facts[0],
         "second": facts[1],
     }
-    return report, "\n".join(map(shown_text, [*_answer_lines(first, second, found), "", *_side_lines(facts)]))
+    lines = [
+        *answer_lines(shown_name(first), shown_name(second), found),
+        f"smallest slow-down that such a comparison sees in 95 of 100 cases: {100 * found.smallest:.1f} %",
+    ]
+    return report, "\n".join(map(shown_text, [*lines, "", *_side_lines(facts)]))
 
 
 def _artifact_facts(path: Path, db: Path) -> dict[str, Any]:
@@ -236,21 +239,6 @@ def _metric(sha256: str, db: Path) -> dict[str, Any] | None:
         for name, word in (("value", "metric"), ("low", "metric_low"), ("high", "metric_high"))
     }
     return {"name": rows[0].conditions.get("metric"), "data": rows[0].conditions.get("data"), **figures}
-
-
-def _answer_lines(first: Path, second: Path, found: Comparison) -> list[str]:
-    interval = f"{100 * found.change:+.1f} % [{100 * found.low:+.1f}, {100 * found.high:+.1f}] of processor time"
-    wall = (
-        "wall clock: not to be told, the machine was busy"
-        if found.wall_answer is None
-        else f"wall clock: {found.wall_answer}, {100 * found.wall_change:+.1f} %"
-    )
-    return [
-        f"`{shown_name(second)}` against `{shown_name(first)}`: {found.answer}, {interval},"
-        f" {found.pairs} pairs of {found.calls} runs, one thread, measured here",
-        wall,
-        f"smallest slow-down that such a comparison sees in 95 of 100 cases: {100 * found.smallest:.1f} %",
-    ]
 
 
 def _side_lines(facts: Sequence[dict[str, Any]]) -> list[str]:

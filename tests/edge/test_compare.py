@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from edge.cli import main
 from edge.runtime.card import Card
 from edge.runtime.trust import file_digest
 
@@ -23,18 +22,6 @@ Say = Callable[..., tuple[int, str, str]]
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command line; returns exit code, stdout, stderr."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def write(name: str, document: dict[str, Any]) -> Path:

@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from edge.cli import main
-
 from ..bench.history_help import bench_document, bench_row, eval_document, manifest
 
 Say = Callable[..., tuple[int, str, str]]
@@ -31,18 +29,6 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder of its own, which is no git checkout."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command line; returns exit code, stdout, stderr."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def write(name: str, document: dict[str, Any]) -> Path:

@@ -13,24 +13,11 @@ from typing import Any
 
 import pytest
 
-from edge.cli import main
 from edge.export.bundle import commit, locked, open_run
 from edge.export.store import sha256_file
 from edge.runtime.card import Card
 
 Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Run a command line; returns exit code, stdout, stderr."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture
