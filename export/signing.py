@@ -1,7 +1,7 @@
 """Signatures of bundles by sigstore's `model_signing`, with a key of your own, offline.
 
 The program is run, not imported: its dependencies and those of the converters shut each other out (typing-extensions),
-so it may live in an environment of its own, as `pipx install model-signing` makes one. A signature covers every file of
+so it lives in an environment of its own, and on PATH. A signature covers every file of
 the bundle by name and hash; it is `model.sig` in the bundle.
 """
 
@@ -94,7 +94,7 @@ def _run(words: Sequence[str]) -> tuple[int, str]:
     if program is None:
         raise MissingExtraError(
             "signatures need the program `model_signing`",
-            hint="pipx install model-signing, or in an environment of its own: pip install 'edge-vision[sign]'",
+            hint="in an environment of its own: pip install model-signing pyopenssl; then put its bin folder on PATH",
         )
     try:
         done = subprocess.run(
