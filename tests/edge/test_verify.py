@@ -97,8 +97,9 @@ def test_a_signature_holds_until_something_changes(say: Say, bundle: Path, tmp_p
         pytest.skip("needs the program model_signing, which lives in an environment of its own")
     for name in ("ours", "theirs"):
         key, public = tmp_path / f"{name}.key", tmp_path / f"{name}.pub"
-        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-        made = ["openssl", "ec", "-in", key, "-pubout", "-out", public]
+        words: list[str | Path] = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
+        subprocess.run(words, check=True)
+        made: list[str | Path] = ["openssl", "ec", "-in", key, "-pubout", "-out", public]
         subprocess.run(made, check=True, capture_output=True)
 
     code, _, err = say("verify", bundle, "--key", tmp_path / "ours.pub")
