@@ -17,13 +17,11 @@ import numpy as np
 from ..runtime.embedded import read_card
 from ..runtime.engines import noise_input, open_engine
 from ..runtime.isolate import guard
-from .paired import LEAST_CHANGE, PAIRS, Answer, Call, Comparison, compare, judge, pairs
+from .paired import LEAST_CHANGE, PAIRS, Answer, Call, Comparison, compare, judge, pairs, smallest_change
 
-__all__ = ["SelfTest", "duel", "opened", "self_test"]
+__all__ = ["SelfTest", "answer_lines", "duel", "opened", "self_test"]
 
 UNIT = 20  # inferences of one half of a pair in the self-test: one more is 5 % more work
-POWER_Z = 1.645  # 95 % of a normal distribution
-MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
 
 
 def duel(
@@ -49,6 +47,23 @@ def duel(
     """
     with opened(first, engine) as one, opened(second, engine) as two:
         return compare(one, two, count=count, seed=seed, least_change=least_change)
+
+
+def answer_lines(first: str, second: str, found: Comparison) -> list[str]:
+    """Return what a comparison found, in words: a line on processor time, and one on the wall clock.
+
+    Args:
+        first, second: what the files are called.
+        found: of `duel`.
+    """
+    low, high = 100 * found.low, 100 * found.high
+    return [
+        f"`{second}` against `{first}`: {found.answer}, {100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}]"
+        f" of processor time, {found.pairs} pairs of {found.calls} runs",
+        "wall clock: not to be told, the machine was busy"
+        if found.wall_answer is None
+        else f"wall clock: {found.wall_answer}, {100 * found.wall_change:+.1f} %",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +129,6 @@ def self_test(
                 ratios += [math.log(two / one) for _, one, _, two in found]
             say(f"self-test {done + 1} of {total}: {kind}, {answers[kind][-1]}")
     noise = float(np.std(ratios)) if ratios else math.nan
-    reach = POWER_Z * MEDIAN_LOSS * noise / math.sqrt(count)
     return SelfTest(
         same=same,
         alarms=sum(answer is not Answer.SAME for answer in answers["same"]),
@@ -123,7 +137,7 @@ def self_test(
         slightly=slightly,
         slightly_caught=answers["slightly"].count(Answer.SLOWER),
         noise=noise,
-        smallest=math.expm1(math.log1p(LEAST_CHANGE) + reach),
+        smallest=smallest_change(noise, count),
         pairs=count,
     )
 

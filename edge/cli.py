@@ -43,6 +43,10 @@ VERBS = {
     "gate": "Hold files against the budgets of edge.toml: yes, no, or cannot tell.",
     "config": "Show or check edge.toml, or print its JSON Schema.",
     "report": "Write one HTML page that shows what was exported, and which file to ship.",
+    "compare": "Say what differs between two results, or which of two files is slower.",
+    "history": "Keep results in a local database, and look at them again.",
+    "verify": "Check a bundle: every hash, card and precision; optionally its signature.",
+    "sign": "Sign a bundle with a key of your own.",
     "data": "Check a data set sample by sample, or draw some of it.",
     "doctor": "Say what is installed, what is missing, and how to mend it.",
     "completion": "Print a script that teaches bash, zsh or fish to complete `edge`.",
@@ -57,6 +61,7 @@ EXTRAS = {
     "bench": "litert",
     "gate": "gate",
     "report": "report",
+    "compare": "litert",
 }
 EXIT_BUG = 70
 PATIENCE_S = 2.0  # after a signal, in which what it started is cleaned up undisturbed

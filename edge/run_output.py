@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from .runtime.stream import Frame
     from .runtime.video import VideoWriter
 
-__all__ = ["Progress", "Recorder", "Tally", "json_line", "shown_name", "summary", "write_picture"]
+__all__ = [
+    "Progress",
+    "Recorder",
+    "Tally",
+    "json_line",
+    "shown_name",
+    "shown_text",
+    "summary",
+    "write_picture",
+    "write_text",
+]
 
 SCHEMA = 1
 EVERY_S = 0.2  # between two states of the progress line
@@ -64,8 +74,27 @@ def summary(file: Path, result: TimedResult) -> str:
 
 def shown_name(file: Path) -> str:
     """Return a name for a terminal: it is the user's, but its bytes may be anybody's, control characters too."""
-    name = os.fspath(file)
-    return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+    return shown_text(os.fspath(file))
+
+
+def shown_text(text: str) -> str:
+    """Return somebody's text as one line that cannot drive a terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; what stood there is replaced."""
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
 
 
 class Tally:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
+from .seal import manifest_digest, manifest_text
 from .store import fsync, sha256_file, write_durably
 
 __all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest"]
@@ -79,20 +80,20 @@ def open_run(folder: Path) -> Iterator[Path]:
 
 
 def commit(run: Path, final: Path, manifest: dict[str, Any], name: str = MANIFEST) -> None:
-    """Complete the manifest with every file's bytes and SHA-256, and move the run into place in one rename.
+    """Complete the manifest with every file's bytes and SHA-256, seal it, and move the run into place in one rename.
 
     Args:
         run: folder that `open_run` gave.
         final: the place; a folder that stands there is exchanged.
-        manifest: plain JSON values; gets the key `files`.
+        manifest: plain JSON values; gets the keys `files` and `digest`.
         name: of its file.
     """
     files = sorted(path for path in run.iterdir() if path.is_file())
     manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
     for path in files:
         fsync(path)
-    text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_durably(run / name, text.encode())
+    manifest["digest"] = manifest_digest(manifest)
+    write_durably(run / name, manifest_text(manifest).encode())
     fsync(run)
     if final.exists():
         _exchange(run, final)

@@ -22,7 +22,7 @@ from .card import Card
 from .errors import ArtifactError, EdgeError, ResourceError
 from .trust import is_trusted, trust
 
-__all__ = ["Limits", "guard", "probe"]
+__all__ = ["Limits", "guard", "limit_self", "probe", "run_limited"]
 
 _GIB = 1 << 30
 # A child inherits these variables only; none of them carries a secret.
@@ -92,7 +92,7 @@ def probe(
         tempfile.TemporaryFile() as log,
     ):
         # Files, not pipes: the limit on file size then bounds what a file can make the engine print.
-        code = _run_child(order, folder, answer, log, limits.wall_seconds)
+        code = run_limited(order, folder, answer, log, limits.wall_seconds)
         if code is None:
             raise ResourceError(f"`{name}` did not finish one run", expected=f"at most {limits.wall_seconds:g} s")
         if code == 0:
@@ -107,16 +107,30 @@ def _size(path: str | os.PathLike[str]) -> int:
         raise ArtifactError(f"cannot read `{os.fspath(path)}`", got=exc.strerror) from exc
 
 
-def _run_child(
-    order: dict[str, object], folder: str, answer: IO[bytes], log: IO[bytes], wall_seconds: float
+def run_limited(
+    order: dict[str, object],
+    folder: str,
+    answer: IO[bytes],
+    log: IO[bytes],
+    wall_seconds: float,
+    module: str = __name__,
 ) -> int | None:
-    """Return the child's exit status (negative: the signal that ended it), or None where time ran out."""
+    """Run a module in a child, and return its exit status, negative where a signal ended it; None: time ran out.
+
+    Args:
+        order: what it reads from stdin, as JSON; it has `memory_bytes`, `cpu_seconds` and `file_bytes` for
+            `limit_self`, which the module calls first.
+        folder: where it runs.
+        answer, log: files for its stdout and stderr.
+        wall_seconds: until it is killed.
+        module: imported name; it is run by `python -m`.
+    """
     environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
     # Each thread reserves address space, which would eat the limit on a machine with many cores.
     environment.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", f"{__package__}.isolate"],
+        [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=answer,
         stderr=log,
@@ -158,7 +172,8 @@ def _what_happened(name: str, code: int, answer: str, log: str, limits: Limits |
     return ArtifactError(f"`{name}` made the engine give up", got=f"exit status {code}: {log[-120:].strip()}")
 
 
-def _limit_self(order: dict[str, int]) -> None:
+def limit_self(order: dict[str, int]) -> None:
+    """Hold this process to the limits of an order; see `run_limited`."""
     try:
         import resource
     except ImportError:  # Windows has no rlimits; the time limit of the parent still holds
@@ -179,7 +194,7 @@ def _limit_self(order: dict[str, int]) -> None:
 def _child() -> int:
     """Do what `probe` asks, in the child; the answer is one JSON line."""
     order = json.loads(sys.stdin.buffer.read())
-    _limit_self(order)
+    limit_self(order)
     try:
         from .engines import noise_input, open_engine
 

@@ -256,23 +256,13 @@ def _judge(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _compare(targets: Sequence[Path], engine: str) -> dict[str, Any]:
-    from ..bench.duel import duel
+    from ..bench.duel import answer_lines, duel
 
     if len(targets) != 2:
         raise InputError("`--compare` takes two artifacts", got=len(targets))
     found = duel(targets[0], targets[1], engine=engine)
-    words = f"`{targets[1].name}` against `{targets[0].name}`: {found.answer}"
-    low, high = 100 * found.low, 100 * found.high
-    wall = (
-        "wall clock: not to be told, the machine was busy"
-        if found.wall_answer is None
-        else (f"wall clock: {found.wall_answer}, {100 * found.wall_change:+.1f} %")
-    )
-    text = (
-        f"{words}, {100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}] of processor time,"
-        f" {found.pairs} pairs of {found.calls} runs\n{wall}"
-    )
     files = [target.name for target in targets]
+    text = "\n".join(answer_lines(files[0], files[1], found))
     return {"schema": SCHEMA, "command": "bench --compare", "files": files, **found.to_dict(), "text": text}
 
 

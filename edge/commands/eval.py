@@ -116,7 +116,7 @@ def command(
     for note in _notes(targets, cards, metrics):
         click.echo(f"note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(_report(targets, metrics, drops, where, split, seed), allow_nan=False))
+        click.echo(json.dumps(_report(targets, cards, metrics, drops, where, split, seed), allow_nan=False))
     else:
         click.echo(_table(targets, metrics, drops))
     for target, metric in zip(targets, metrics, strict=True):
@@ -163,15 +163,20 @@ def _notes(targets: Sequence[Path], cards: Sequence[Card], metrics: Sequence[Met
 
 def _report(
     targets: Sequence[Path],
+    cards: Sequence[Card],
     metrics: Sequence[Metrics],
     drops: Sequence[Drop | None],
     where: str,
     split: str,
     seed: int,
 ) -> dict[str, Any]:
+    from .. import __version__
+
     first = metrics[0]
     return {
         "schema": SCHEMA,
+        "command": "eval",
+        "edge": __version__,
         "data": {
             "label": first.data,
             "digest": first.digest,
@@ -186,10 +191,13 @@ def _report(
             {
                 "file": str(target),
                 "sha256": file_digest(target),
+                "model": card.model,
+                "precision": card.artifact.get("precision"),
+                "target": card.artifact.get("target"),
                 "metric": metric.to_dict(),
                 "drop": None if drop is None else {"value": drop.value, "low": drop.low, "high": drop.high},
             }
-            for target, metric, drop in zip(targets, metrics, drops, strict=True)
+            for target, card, metric, drop in zip(targets, cards, metrics, drops, strict=True)
         ],
     }
 

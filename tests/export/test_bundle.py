@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.export.bundle import MANIFEST, commit, intact, locked, open_run, read_manifest
+from edge.export.seal import manifest_digest, manifest_text
 from edge.runtime.errors import InputError
 
 
@@ -133,3 +134,12 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_bundle_before_it(tmp_path: Pa
         assert {path.name for path in tmp_path.iterdir()} == {"net", ".edge.lock"}
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_manifest_vouches_for_all_it_says(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, "net", b"one")
+    manifest = json.loads((bundle / MANIFEST).read_text())
+
+    assert manifest["digest"] == manifest_digest(manifest)
+    assert (bundle / MANIFEST).read_text() == manifest_text(manifest)
+    assert manifest_digest({**manifest, "note": "another"}) != manifest["digest"]
