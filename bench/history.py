@@ -21,7 +21,7 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,7 +241,7 @@ class History:
         return Run(**dict(zip(columns, head, strict=True)), rows=tuple(rows))
 
 
-def rebuild(path: Path, documents: list[Mapping[str, Any]], *, note: str = "rebuilt") -> tuple[int, Path | None]:
+def rebuild(path: Path, documents: Sequence[Mapping[str, Any]], *, note: str = "rebuilt") -> tuple[int, Path | None]:
     """Make a history anew from documents, in their order, and return how many runs it has and where the old one is.
 
     The new one is complete before it takes the old one's place. No other process may have the old one open.

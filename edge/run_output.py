@@ -36,7 +36,6 @@ __all__ = [
     "shown_text",
     "summary",
     "write_picture",
-    "write_text",
 ]
 
 SCHEMA = 1
@@ -80,21 +79,6 @@ def shown_name(file: Path) -> str:
 def shown_text(text: str) -> str:
     """Return somebody's text as one line that cannot drive a terminal."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; what stood there is replaced."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
 
 
 class Tally:

@@ -295,7 +295,7 @@ def _ask_child(orders: list[dict[str, Any]], size_bytes: int) -> tuple[list[dict
     ):
         code = run_limited(order, folder, answer, log, WALL_S, f"{__package__}.verify_child")
         answer.seek(0)
-        answers = []
+        answers: list[dict[str, Any]] = []
         for line in answer.read(1 << 24).splitlines():
             with contextlib.suppress(ValueError):
                 values = json.loads(line)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..run_output import shown_name, shown_text, write_text
+from ..run_output import shown_name, shown_text
 from ..runtime.errors import InputError
+from ..runtime.files import write_whole
 
 if TYPE_CHECKING:
     from ..bench.history import Run
@@ -102,7 +103,8 @@ def add(sources: tuple[Path, ...], note: str, db: Path, as_json: bool) -> None:
     for name, document in found:
         with _named(name):
             run_facts(document)  # all are looked at before the first is kept
-    commit, told = _git_commit(), []
+    commit = _git_commit()
+    told: list[dict[str, Any]] = []
     with History(db, create=True) as history:
         for name, document in found:
             number, new = history.add(document, note=note, git_commit=commit)
@@ -205,7 +207,7 @@ def export(form: str, output: str | None, model: str | None, variant: str | None
     if output is None:
         click.echo(text, nl=False, color=True)  # which leaves escape sequences in the data as they are
     else:
-        write_text(Path(output), text)
+        write_whole(Path(output), text)
 
 
 @command.command()
@@ -384,7 +386,7 @@ def _git_commit() -> str | None:
 
 
 def _lines(run: Run) -> list[tuple[str, ...]]:
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in run.rows:
         time = next(
             (row.figures[name] for name in ("p50_ms", "best_ms", "predicted_p50_ms") if name in row.figures), None

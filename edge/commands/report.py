@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runtime.errors import InputError
+from ..runtime.files import write_whole
 
 if TYPE_CHECKING:
     from ..bench.report import LimitsOf
@@ -117,7 +118,8 @@ def command(
     seen = _overlays(facts.bundles, pictures) if overlays else []
     page = build_page(facts, _limits_of(max_bytes, max_ms, max_drop / 100), seen)
     text = render(page)
-    _write(out, text, force)
+    _check_out(out, force)  # somebody may have made it meanwhile
+    write_whole(out, text)
     told = {"schema": SCHEMA, "command": "report", "out": str(out), "bytes": len(text.encode()), **page.summary}
     click.echo(json.dumps(told, allow_nan=False) if as_json else _lines(told))
 
@@ -217,25 +219,3 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"`{out}` exists", hint="pass --force to replace it")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder `{out.parent}`", hint="make it first")
-
-
-def _write(out: Path, text: str, force: bool) -> None:
-    """Write the page whole or not at all."""
-    import contextlib
-    import tempfile
-
-    handle, part = tempfile.mkstemp(prefix=".edge-", suffix=".html", dir=out.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _check_out(out, force)
-        mask = os.umask(0o077)
-        os.umask(mask)
-        os.chmod(part, 0o666 & ~mask)
-        os.replace(part, out)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-        raise

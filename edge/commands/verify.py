@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..run_output import shown_name, shown_text, write_text
+from ..run_output import shown_name, shown_text
 from ..runtime.errors import EdgeError, InputError, MissingExtraError
+from ..runtime.files import write_whole
 
 if TYPE_CHECKING:
     from ..export.verify import Verification
@@ -87,7 +88,7 @@ def command(
         from ..export.sbom import sbom as bill
 
         assert found[0].manifest is not None
-        write_text(sbom, json.dumps(bill(found[0].manifest, found[0].hashes), indent=1, allow_nan=False) + "\n")
+        write_whole(sbom, json.dumps(bill(found[0].manifest, found[0].hashes), indent=1, allow_nan=False) + "\n")
     return 0
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import click
 import pytest
 
-from edge.export.readme import markdown, replace_section, timing
+from edge.export.readme import markdown, replace_section
+from edge.export.readme_bench import timing
 from edge.export.table import legend, render, rows
 
 

@@ -112,7 +112,8 @@ def test_mutants_of_a_manifest_are_answered_by_findings_alone(bundle: Path) -> N
     ]
     for table, name in places:
         kept = table[name]
-        for odd in (None, [], -1, "../x", {"a": {}}):
+        odds: tuple[Any, ...] = (None, [], -1, "../x", {"a": {}})
+        for odd in odds:
             table[name] = odd
             values["digest"] = manifest_digest(values)
             (bundle / MANIFEST).write_text(manifest_text(values))

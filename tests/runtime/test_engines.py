@@ -15,7 +15,7 @@ import pytest
 from edge.runtime import engines
 from edge.runtime.card import Card, InputSpec, OutputSpec
 from edge.runtime.embedded import read_card
-from edge.runtime.engines import ENGINES, Engine, engine_version, engines_for, open_engine, pick_engine
+from edge.runtime.engines import ENGINES, Engine, LiteRtEngine, engine_version, engines_for, open_engine, pick_engine
 from edge.runtime.errors import ArtifactError, InputError, MissingExtraError, ShapeError
 
 Write = Callable[..., Path]
@@ -217,7 +217,8 @@ def test_litert_is_never_entered_by_two_threads(write_tflite: Write) -> None:
             return np.zeros(card.outputs[0].shape, np.float32)
 
     pause = threading.Event()
-    engine._interpreter = Watched()  # type: ignore[attr-defined]  # the real one would crash, not tell
+    assert isinstance(engine, LiteRtEngine)
+    engine._interpreter = Watched()  # the real one would crash, not tell
     workers = [
         threading.Thread(target=lambda: [engine.run(np.zeros(card.input.shape, np.float32)) for _ in range(5)])
         for _ in range(4)
