@@ -1,4 +1,4 @@
-"""The foreign parts of the app's build: pinned by SHA-256, fetched by Maven, kept in the user's cache; and Debian's tools."""
+"""The foreign parts of the app's build, pinned by SHA-256 and fetched by Maven into a cache; and Debian's tools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ARTIFACTS", "Artifact", "BuildError", "cache_folder", "fetch", "need_tools", "path_of", "sha256"]
+__all__ = [
+    "ARTIFACTS",
+    "FRAMEWORK",
+    "Artifact",
+    "BuildError",
+    "cache_folder",
+    "fetch",
+    "need_tools",
+    "path_of",
+    "sha256",
+]
 
-PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 # Command and the Debian package that has it.
 TOOLS = {
     "java": "openjdk-17-jdk-headless",
@@ -24,6 +33,8 @@ TOOLS = {
     "dexdump": "dexdump",
     "proguard": "proguard-cli",
 }
+# Resources of Android 10: Debian's aapt2 dies of newer ones, and the app names none that came later.
+FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 
 
 class BuildError(Exception):
@@ -36,20 +47,24 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file of Maven Central: group, name, version, packaging and perhaps a classifier; and its content's hash."""
+    """A file of Maven Central: group, name, version and packaging; and its content's hash."""
 
     group: str
     name: str
     version: str
     sha256: str
     kind: str = "jar"
-    classifier: str = ""
 
     @property
     def file_name(self) -> str:
         """The name under which Maven keeps it."""
-        tail = f"-{self.classifier}" if self.classifier else ""
-        return f"{self.name}-{self.version}{tail}.{self.kind}"
+        return f"{self.name}-{self.version}.{self.kind}"
+
+    @property
+    def in_maven(self) -> Path:
+        """Where Maven's local repository has it."""
+        root = Path(os.environ.get("EDGE_MAVEN_REPOSITORY", Path.home() / ".m2" / "repository"))
+        return root.joinpath(*self.group.split("."), self.name, self.version, self.file_name)
 
 
 TENSORFLOW, BYTEDECO = "org.tensorflow", "org.bytedeco"
@@ -124,25 +139,20 @@ def path_of(key: str) -> Path:
 
 
 def fetch() -> None:
-    """Fetch what is missing with one run of Maven, and check every file.
+    """Fetch what is missing through Maven's local repository, and check every file.
 
     Raises:
         BuildError: Maven is missing or fails, or a file is not the pinned one.
     """
-    folder = cache_folder()
-    missing = [artifact for artifact in ARTIFACTS.values() if not (folder / artifact.file_name).is_file()]
-    if missing:
-        if shutil.which("mvn") is None:
-            raise BuildError("no mvn found, which fetches the pinned artifacts", "apt-get install maven")
-        folder.mkdir(parents=True, exist_ok=True)
-        pom = folder / "fetch.xml"
-        pom.write_text(_pom(missing), encoding="utf-8")
-        command = ["mvn", "-B", "-q", "-f", str(pom), f"{PLUGIN}:copy-dependencies"]
-        options = [f"-DoutputDirectory={folder}", "-DexcludeTransitive=true", "-Dmdep.useBaseVersion=true"]
-        print(f"fetching {len(missing)} artifacts into {folder}", file=sys.stderr)
-        if subprocess.run([*command, *options], check=False, stdout=sys.stderr).returncode:
-            raise BuildError("maven cannot fetch the pinned artifacts; it said why above")
-    for key in ARTIFACTS:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    for key, artifact in ARTIFACTS.items():
+        target = cache_folder() / artifact.file_name
+        if not target.is_file():
+            if not artifact.in_maven.is_file():
+                _get(artifact)
+            part = target.with_name(target.name + ".part")
+            shutil.copyfile(artifact.in_maven, part)
+            os.replace(part, target)
         path_of(key)
 
 
@@ -153,8 +163,12 @@ def need_tools() -> None:
         BuildError: names all that are missing, and the one command that installs them.
     """
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    needed = {TOOLS[tool] for tool in missing}
+    if not FRAMEWORK.is_file():
+        missing.append(FRAMEWORK.name)
+        needed.add("android-framework-res")
     if missing:
-        packages = " ".join(sorted({TOOLS[tool] for tool in missing}))
+        packages = " ".join(sorted(needed))
         raise BuildError(f"the build needs {', '.join(missing)}", f"apt-get install {packages}")
 
 
@@ -164,13 +178,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _pom(artifacts: list[Artifact]) -> str:
-    rows = []
-    for item in artifacts:
-        classifier = f"<classifier>{item.classifier}</classifier>" if item.classifier else ""
-        rows.append(
-            f"<dependency><groupId>{item.group}</groupId><artifactId>{item.name}</artifactId>"
-            f"<version>{item.version}</version><type>{item.kind}</type>{classifier}</dependency>"
-        )
-    head = "<project><modelVersion>4.0.0</modelVersion><groupId>edge</groupId><artifactId>fetch</artifactId>"
-    return f"{head}<version>1</version><dependencies>{''.join(rows)}</dependencies></project>\n"
+def _get(artifact: Artifact) -> None:
+    if shutil.which("mvn") is None:
+        raise BuildError("no mvn found, which fetches the pinned artifacts", "apt-get install maven")
+    print(f"fetching {artifact.file_name}", file=sys.stderr)
+    name = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.kind}"
+    command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={name}", "-Dtransitive=false"]
+    done = subprocess.run(command, check=False, stdout=sys.stderr)
+    if done.returncode or not artifact.in_maven.is_file():
+        raise BuildError(f"maven cannot fetch `{artifact.file_name}`; it said why above")

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +27,6 @@ JUNIT = (("junit4.jar", "junit-4.13.2.jar"), ("hamcrest-core.jar", "hamcrest-cor
 # File, what stands there, and the fault in its place: one for each rule that a port gets wrong easily.
 MUTANTS = (
     ("Peaks.java", "theirs == own && side >= 2", "theirs == own && side >= 1"),
-    ("Peaks.java", "value >= surface[place])) {", "value > surface[place])) {"),
     ("Peaks.java", "Float.compare(b.height, a.height)", "Float.compare(a.height, b.height)"),
     ("Peaks.java", "value - lower > FLAT * value", "value - lower > 100 * FLAT * value"),
     ("Limbs.java", ": Float.compare(a.length, b.length)", ": Float.compare(b.length, a.length)"),
@@ -34,14 +34,14 @@ MUTANTS = (
     ("People.java", "entry.count++;", "entry.count += 2;"),
     ("People.java", "if (entry.joints[startPart] == ABSENT) {", "if (entry.joints[startPart] != ABSENT) {"),
     ("Nms.java", "<= limit; //", "< limit - 1e-3f; //"),
-    ("Nms.java", "(scores[b], scores[a])); // stable", "(scores[b], scores[a]) == 0 ? b - a : scores[b] > scores[a] ? 1 : -1);"),
+    ("Nms.java", "-> Float.compare(scores[b]", "-> scores[b] == scores[a] ? b - a : Float.compare(scores[b]"),
     ("FaceDecoder.java", "- size / 2;", "- size / 2.01f;"),
     ("FaceDecoder.java", "(column + 0.5)", "(column + 0.4)"),
     ("PoseDecoder.java", "(peak.x + 0.5) * scaleX", "peak.x * scaleX"),
     ("Resize.java", "+ 2) >> 2);", "+ 1) >> 2);"),
     ("Resize.java", "CUBIC_A = -0.75", "CUBIC_A = -0.5"),
     ("Preprocessor.java", "rest == below && low % 2 == 1", "rest == below"),
-    ("Mel.java", "0.5 - 0.5 * Math.cos(2.0 * Math.PI * i / spec.fft)", "0.5 - 0.5 * Math.cos(2.0 * Math.PI * i / (spec.fft - 1))"),
+    ("Mel.java", "Math.PI * i / spec.fft)", "Math.PI * i / (spec.fft - 1))"),
     ("SoundPreprocessor.java", "RESAMPLE_MARGIN = 0.05", "RESAMPLE_MARGIN = 0.0"),
     ("Result.java", 'valence >= 0 ? "calm" : "sad"', 'valence > 0.1 ? "calm" : "sad"'),
     ("Table.java", "throw new Refusal(\"`\" + path + \"` has an unknown key `\" + key + \"`\");", "return;"),
@@ -53,22 +53,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", action="store_true", help="plant faults, each of which must be noticed")
     parser.add_argument("--speed", type=Path, nargs="+", metavar="MODEL", help="time these .tflite files")
-    parser.add_argument(
-        "--classes", type=Path, metavar="JAR", help="check these compiled classes instead of the source"
-    )
+    parser.add_argument("--apk", type=Path, help="check the classes of this app, not the source")
     parser.add_argument("--golden", type=Path, help="vectors that golden.py wrote; default: written now")
     given = parser.parse_args()
-    missing = [tool for tool in ("java", "javac") if shutil.which(tool) is None]
+    wanted = ["java", "javac", *(["enjarify"] if given.apk else [])]
+    missing = [tool for tool in wanted if shutil.which(tool) is None]
     if missing:
-        print(f"error: no {' and no '.join(missing)} found, expected a JDK 11 or newer", file=sys.stderr)
-        print("hint: apt-get install openjdk-17-jdk-headless", file=sys.stderr)
+        print(f"error: no {' and no '.join(missing)} found, expected a JDK of 11 or newer", file=sys.stderr)
+        print("hint: apt-get install openjdk-17-jdk-headless enjarify", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="edge-java-") as name:
         folder = Path(name)
         golden = given.golden or write_vectors(folder / "golden", given.speed or [])
         if given.mutants:
             return check_mutants(folder, golden)
-        classes = [given.classes] if given.classes else [compile_java(folder / "classes", sorted(CORE.glob("*.java")))]
+        core = recovered(folder, given.apk) if given.apk else compile_core(folder / "classes")
+        classes = [core]
         tests = [TESTS / "Golden.java", TESTS / "Speed.java"]
         classes.append(compile_java(folder / "tests", tests, classes))
         if given.speed:
@@ -88,6 +88,20 @@ def write_vectors(folder: Path, models: list[Path]) -> Path:
         command += ["--model", str(model)]
     subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     return folder
+
+
+def compile_core(out: Path) -> Path:
+    """Compile the app's plain Java and return the folder."""
+    return compile_java(out, sorted(CORE.glob("*.java")))
+
+
+def recovered(folder: Path, apk: Path) -> Path:
+    """Return a JAR of the classes in an app's dex."""
+    with zipfile.ZipFile(apk) as parts:
+        (folder / "classes.dex").write_bytes(parts.read("classes.dex"))
+    jar = folder / "recovered.jar"
+    subprocess.run(["enjarify", str(folder / "classes.dex"), "-o", str(jar)], check=True, stdout=sys.stderr)
+    return jar
 
 
 def compile_java(out: Path, sources: list[Path], classpath: list[Path] | None = None) -> Path:

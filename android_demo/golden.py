@@ -54,7 +54,7 @@ class Vectors:
         self._places: dict[bytes, int] = {}
 
     def put(self, array: NDArray[Any]) -> list[int]:
-        """Return offset, deflated length and number of elements of an array, float32 or bytes; equal ones are kept once."""
+        """Return offset, deflated length and number of elements of an array of float32 or bytes; equal ones share."""
         kind = np.uint8 if array.dtype == np.uint8 else np.dtype("<f4")
         packed = zlib.compress(np.ascontiguousarray(array, kind).tobytes(), 1)
         if packed not in self._places:
@@ -428,8 +428,7 @@ def _card_texts(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("model", "input", "outputs", "family", "decoder", "budget"):
         yield f"without {key}", json.dumps({name: value for name, value in card.items() if name != key})
     text = json.dumps(card)
-    for name, other in (("cut", text[:-1]), ("more", text + "}"), ("empty", ""), ("list", "[]"), ("words", "yes")):
-        yield name, other
+    yield from (("cut", text[:-1]), ("more", text + "}"), ("empty", ""), ("list", "[]"), ("words", "yes"))
 
 
 def _accepted(text: str) -> bool:
