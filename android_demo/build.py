@@ -35,7 +35,10 @@ OUT = HERE.parent / "build" / "android"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the oldest time that a zip file can hold
 PAGE = 16384  # largest memory page of an Android device: native libraries start on one
 DEBUG_KEY = ("debug.keystore", "androiddebugkey", "android")
-PROGUARD = "-dontshrink -dontoptimize -dontobfuscate -dontnote -ignorewarnings -target 1.7 -keepattributes *"
+# Only lambdas are back-ported; dx looks at no stack maps, so that none are made.
+PROGUARD = (
+    "-dontshrink -dontoptimize -dontobfuscate -dontpreverify -dontnote -ignorewarnings -target 1.7 -keepattributes *"
+)
 JAVA_8 = (52).to_bytes(2, "big")  # a class file's version
 SAMPLE_SEEDS = {"pose": 3, "face": 5}
 
@@ -138,7 +141,7 @@ def build(work: Path, facts: dict[str, str], assets: Path, given: argparse.Names
     dex = make_dex(work, facts, sources)
     packed = pack(work / "packed.apk", base, dex, assets, facts)
     aligned = work / "aligned.apk"
-    _run("zipalign", "-f", "-p", str(PAGE), packed, aligned)
+    _run("zipalign", "-f", str(PAGE), packed, aligned)  # with -p libraries would lie on pages of 4096
     signed = work / "signed.apk"
     sign(aligned, signed, facts, given)
     _run("zipalign", "-c", "-p", "4", signed)
@@ -179,10 +182,22 @@ def make_dex(work: Path, facts: dict[str, str], sources: list[Path]) -> Path:
          "-proc:none", "-cp", path, "-d", classes, *sources)  # fmt: skip
     ported = work / "ported.jar"
     inputs = [option for jar in (classes, *tflite) for option in ("-injars", f"{jar}(!META-INF/**)")]
-    said = _output("proguard", *inputs, "-libraryjars", library_jar(), "-outjars", ported, *PROGUARD.split(" "))
-    missing = [line for line in said.splitlines() if line.startswith("Warning: edge.")]
-    if missing:
-        raise BuildError(f"a class uses what Android lacks: {missing[0][9:]}")
+    command = [
+        "proguard",
+        *inputs,
+        "-libraryjars",
+        library_jar(),
+        "-outjars",
+        ported,
+        *PROGUARD.split(" "),
+        "-keepattributes",
+        "*",
+    ]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    # Android's own classes lean on what an app may not see; ours must not.
+    missing = [line for line in done.stderr.splitlines() if line.startswith("Warning: edge.")]
+    if missing or done.returncode:
+        raise BuildError(f"proguard refuses: {(missing or done.stderr.splitlines() or ['nothing said'])[-1][:300]}")
     dex = work / "classes.dex"
     _run("java", "-XX:+UseSerialGC", "-cp", path_of("dx"), "com.android.dx.command.Main", "--dex",
          f"--min-sdk-version={facts['min_sdk']}", f"--output={dex}", ported)  # fmt: skip
@@ -191,14 +206,20 @@ def make_dex(work: Path, facts: dict[str, str], sources: list[Path]) -> Path:
 
 def library_jar() -> Path:
     """Return Android's and Java's classes as ProGuard 6 reads them, made once: it refuses Java 17's version number."""
-    path = cache_folder() / f"library-{ARTIFACTS['android'].version}.jar"
+    path = cache_folder() / f"library-{ARTIFACTS['android'].version}-java.jar"
+    java = Path(shutil.which("javac") or "").resolve().parents[1] / "jmods" / "java.base.jmod"
+    if not java.is_file():
+        raise BuildError(f"`{java}` is not here", "apt-get install openjdk-17-jdk-headless")
     if not path.is_file():
         part = path.with_suffix(".part")
-        with zipfile.ZipFile(path_of("android")) as whole, zipfile.ZipFile(part, "w") as library:
-            for name in whole.namelist():
-                if name.startswith(("android/", "java/", "javax/")) and name.endswith(".class"):
-                    content = whole.read(name)
-                    library.writestr(name, content[:6] + JAVA_8 + content[8:])
+        sources = ((path_of("android"), "android/"), (java, "classes/java/"))
+        with zipfile.ZipFile(part, "w") as library:
+            for source, head in sources:
+                with zipfile.ZipFile(source) as parts:
+                    for name in parts.namelist():
+                        if name.startswith(head) and name.endswith(".class"):
+                            content = parts.read(name)
+                            library.writestr(name.removeprefix("classes/"), content[:6] + JAVA_8 + content[8:])
         os.replace(part, path)
     return path
 
