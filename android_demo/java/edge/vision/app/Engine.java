@@ -1,0 +1,203 @@
+package edge.vision.app;
+
+import android.os.Build;
+import edge.vision.core.Card;
+import edge.vision.core.Refusal;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import org.tensorflow.lite.DataType;
+import org.tensorflow.lite.Interpreter;
+import org.tensorflow.lite.Tensor;
+import org.tensorflow.lite.nnapi.NnApiDelegate;
+
+/**
+ * One model in TFLite. It falls back to the CPU where the backend that was asked for is not to be had, and says so: what
+ * was asked for, what runs, and why. One thread owns an engine from opening to closing.
+ */
+final class Engine implements AutoCloseable {
+    private static final int NNAPI_FROM = Build.VERSION_CODES.O_MR1; // Android 8.1
+
+    final Backend requested;
+    final int threads;
+    private final ByteBuffer model;
+    private final Card card;
+    private final FloatBuffer input;
+    private final ByteBuffer inputBytes;
+    private final float[][] outputs;
+    private Interpreter interpreter;
+    private NnApiDelegate delegate;
+    private Backend actual;
+    private String reason = "";
+    private int[] order;
+    private Map<Integer, Object> buffers;
+
+    /** Opens a model; a {@link Refusal} says why it cannot run here at all. */
+    Engine(ByteBuffer model, Card card, Backend requested, int threads) {
+        this.model = model;
+        this.card = card;
+        this.requested = requested;
+        this.threads = threads;
+        inputBytes = ByteBuffer.allocateDirect(4 * card.input.size()).order(ByteOrder.nativeOrder());
+        input = inputBytes.asFloatBuffer();
+        outputs = new float[card.outputs.size()][];
+        for (int i = 0; i < outputs.length; i++) {
+            outputs[i] = new float[card.outputs.get(i).size()];
+        }
+        if (requested != Backend.NNAPI || !openedOnNnapi()) {
+            openOnCpu();
+        }
+    }
+
+    /** What runs now; it may change to the CPU with the first inference. */
+    Backend actual() {
+        return actual;
+    }
+
+    /** Why it is not what was requested; empty where it is. */
+    String reason() {
+        return reason;
+    }
+
+    /** Returns the outputs in the order of the card, overwritten by the next call. */
+    float[][] run(float[] tensor) {
+        input.clear();
+        input.put(tensor);
+        try {
+            infer();
+            if (delegate != null && delegate.hasErrors()) {
+                fallBack("NNAPI failed with error " + delegate.getNnapiErrno());
+                infer();
+            }
+        } catch (IllegalStateException | IllegalArgumentException failure) {
+            if (delegate == null) {
+                throw new Refusal("the model failed while it ran: " + failure.getMessage());
+            }
+            fallBack("NNAPI failed: " + failure.getMessage());
+            infer();
+        }
+        return outputs;
+    }
+
+    @Override
+    public void close() {
+        if (interpreter != null) {
+            interpreter.close();
+            interpreter = null;
+        }
+        if (delegate != null) {
+            delegate.close();
+            delegate = null;
+        }
+    }
+
+    private void infer() {
+        inputBytes.rewind();
+        for (Object buffer : buffers.values()) {
+            ((ByteBuffer) buffer).rewind();
+        }
+        interpreter.runForMultipleInputsOutputs(new Object[] {inputBytes}, buffers);
+        for (int i = 0; i < outputs.length; i++) {
+            ByteBuffer buffer = (ByteBuffer) buffers.get(order[i]);
+            buffer.rewind();
+            buffer.asFloatBuffer().get(outputs[i]);
+        }
+    }
+
+    private boolean openedOnNnapi() {
+        if (Build.VERSION.SDK_INT < NNAPI_FROM) {
+            reason = "NNAPI needs Android 8.1, this is " + Build.VERSION.RELEASE;
+            return false;
+        }
+        try {
+            NnApiDelegate.Options options = new NnApiDelegate.Options();
+            options.setUseNnapiCpu(false); // its own CPU is slower than ours, and would run unseen
+            delegate = new NnApiDelegate(options);
+            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(false).addDelegate(delegate));
+            actual = Backend.NNAPI;
+            return true;
+        } catch (RuntimeException | UnsatisfiedLinkError failure) {
+            close();
+            reason = "NNAPI refused the model: " + failure.getMessage();
+            return false;
+        }
+    }
+
+    private void openOnCpu() {
+        boolean fast = requested != Backend.CPU;
+        try {
+            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(fast));
+        } catch (IllegalArgumentException | IllegalStateException failure) {
+            close();
+            throw new Refusal("TFLite cannot run this file: " + failure.getMessage());
+        }
+        actual = fast ? Backend.XNNPACK : Backend.CPU;
+    }
+
+    private void fallBack(String why) {
+        close();
+        openOnCpu();
+        reason = why;
+    }
+
+    private void open(Interpreter.Options options) {
+        interpreter = new Interpreter(model, options);
+        interpreter.allocateTensors();
+        if (interpreter.getInputTensorCount() != 1) {
+            throw new Refusal("a model has one input here", 1, interpreter.getInputTensorCount());
+        }
+        check("input", interpreter.getInputTensor(0), card.input.shape);
+        order = order();
+        buffers = new HashMap<>();
+        for (int i = 0; i < order.length; i++) {
+            Tensor tensor = interpreter.getOutputTensor(order[i]);
+            check("output `" + card.outputs.get(i).name + "`", tensor, card.outputs.get(i).shape);
+            buffers.put(order[i], ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder()));
+        }
+    }
+
+    /** Where the file keeps each of the card's outputs: by the signature's name, else in graph order. */
+    private int[] order() {
+        int count = interpreter.getOutputTensorCount();
+        if (count != card.outputs.size()) {
+            throw new Refusal("the file has another number of outputs than its card", card.outputs.size(), count);
+        }
+        int[] places = new int[count];
+        String[] keys = interpreter.getSignatureKeys();
+        for (int i = 0; i < count; i++) {
+            places[i] = keys.length == 1 ? named(card.outputs.get(i).name, keys[0]) : -1;
+        }
+        for (int place : places) {
+            if (place < 0) {
+                for (int i = 0; i < count; i++) {
+                    places[i] = i;
+                }
+            }
+        }
+        return places;
+    }
+
+    private int named(String name, String signature) {
+        if (!Arrays.asList(interpreter.getSignatureOutputs(signature)).contains(name)) {
+            return -1;
+        }
+        int index = interpreter.getOutputTensorFromSignature(name, signature).index();
+        for (int i = 0; i < interpreter.getOutputTensorCount(); i++) {
+            if (interpreter.getOutputTensor(i).index() == index) {
+                return i;
+            }
+        }
+        return -1;
+    }
+
+    private static void check(String what, Tensor tensor, int[] shape) {
+        if (tensor.dataType() != DataType.FLOAT32 || !Arrays.equals(tensor.shape(), shape)) {
+            throw new Refusal(
+                    "the file's " + what + " is not what its card says", Arrays.toString(shape),
+                    Arrays.toString(tensor.shape()) + " " + tensor.dataType());
+        }
+    }
+}

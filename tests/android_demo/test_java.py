@@ -1,0 +1,66 @@
+"""The app's plain Java against Python: every golden vector on this machine's JVM, and a check that it can fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "android_demo"
+pytestmark = pytest.mark.skipif(
+    shutil.which("javac") is None, reason="no JDK here: apt-get install openjdk-17-jdk-headless"
+)
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of freshly written vectors."""
+    folder = tmp_path_factory.mktemp("golden")
+    _run("golden.py", folder)
+    return folder
+
+
+def test_java_finds_what_python_finds_in_every_vector(golden: Path) -> None:
+    done = _run("check.py", "--golden", golden, check=False)
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert " passed, 0 failed" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["people", "faces", "emotion", "picture", "sound"])
+def test_each_decoder_and_preprocessor_has_fifty_vectors(golden: Path, kind: str) -> None:
+    cases = json.loads((golden / "cases.json").read_text(encoding="utf-8"))["cases"]
+
+    assert sum(case["kind"] == kind for case in cases) >= 50
+
+
+def test_java_that_differs_from_python_is_noticed(golden: Path, tmp_path: Path) -> None:
+    """Python's side moved by what no tolerance covers: a joint, a score, a box, a decision about a card."""
+    cases = json.loads((golden / "cases.json").read_text(encoding="utf-8"))["cases"]
+    people = next(case for case in cases if case["kind"] == "people" and case["people"])
+    joint = next(point for point in people["people"][0]["keypoints"] if point)
+    joint[0] += 1.5 * people["near"]
+    face = next(case for case in cases if case["kind"] == "faces" and case["faces"])
+    face["faces"][0][4] += 1e-4
+    faces = next(case for case in cases if case["kind"] == "faces" and len(case["faces"]) > 2 and case is not face)
+    faces["faces"].pop()
+    card = next(case for case in cases if case["kind"] == "card" and case["right"])
+    card["right"] = False
+    changed = [people, face, faces, card]
+    (tmp_path / "cases.json").write_text(json.dumps({"schema": 1, "cases": changed}), encoding="utf-8")
+    shutil.copy(golden / "cases.bin", tmp_path)
+
+    done = _run("check.py", "--golden", tmp_path, check=False)
+
+    assert done.returncode == 1
+    assert done.stdout.count("FAILED") >= len(changed)
+    assert "0 passed, 4 failed" in done.stdout
+
+
+def _run(script: str, *arguments: Path | str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DEMO / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=check)
