@@ -73,7 +73,6 @@ def command() -> None:
 
     \b
     Example:
-        edge bench edge-out/face-nanob --output runs/face
         edge history add runs/face edge-out/face-nanob --note "after pruning"
         edge history list --model face-nanob
         edge history points

@@ -26,12 +26,11 @@ def command(bundle: Path, key: Path, precision: bool, as_json: bool) -> None:
     """Verify a bundle and sign it: `model.sig` in it covers every file by name and hash.
 
     The signature is sigstore's model-signing, made on this machine with a key of an elliptic curve; nothing goes out.
-    `edge verify --key` and the program `model_signing` itself check it.
+    `edge verify --key` and the program `model_signing` itself check it. `openssl ecparam -name prime256v1 -genkey
+    -noout -out team.key` makes a key, `openssl ec -in team.key -pubout -out team.pub` its public half.
 
     \b
     Example:
-        openssl ecparam -name prime256v1 -genkey -noout -out team.key
-        openssl ec -in team.key -pubout -out team.pub
         edge sign edge-out/face-nanob --key team.key
         edge verify edge-out/face-nanob --key team.pub
     """
