@@ -67,12 +67,13 @@ def main() -> int:
         golden = given.golden or write_vectors(folder / "golden", given.speed or [])
         if given.mutants:
             return check_mutants(folder, golden)
-        core = recovered(folder, given.apk) if given.apk else compile_core(folder / "classes")
-        classes = [core]
+        classes = [compile_core(folder / "classes")]
         tests = [TESTS / "Golden.java", TESTS / "Speed.java"]
         classes.append(compile_java(folder / "tests", tests, classes))
         if given.speed:
             return run_java(classes, "edge.vision.core.Speed", golden, *given.speed)
+        if given.apk:  # tests are compiled against the source, as a dex forgets which classes are nested
+            return run_java([recovered(folder, given.apk), classes[1]], "edge.vision.core.Golden", golden)
         status = run_java(classes, "edge.vision.core.Golden", golden)
         jars = junit_jars()
         if not jars:
@@ -100,7 +101,9 @@ def recovered(folder: Path, apk: Path) -> Path:
     with zipfile.ZipFile(apk) as parts:
         (folder / "classes.dex").write_bytes(parts.read("classes.dex"))
     jar = folder / "recovered.jar"
-    subprocess.run(["enjarify", str(folder / "classes.dex"), "-o", str(jar)], check=True, stdout=sys.stderr)
+    # Debian's script calls `python3` and needs Debian's own.
+    own = {**os.environ, "PATH": os.pathsep.join(("/usr/bin", os.environ["PATH"]))}
+    subprocess.run(["enjarify", str(folder / "classes.dex"), "-o", str(jar)], check=True, stdout=sys.stderr, env=own)
     return jar
 
 
