@@ -12,10 +12,13 @@ The sections, and the commands whose JSON fills them:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["WRITERS", "alarms", "bench", "footprint", "micro", "overhead", "timing"]
+
+SHARES = re.compile(r"takes? \d+ ?% of the time, elsewhere \d+ ?% at most")  # these differ from file to file
 
 
 def timing(figures: Mapping[str, Any]) -> str:
@@ -208,7 +211,9 @@ def _where(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"Evidence: {evidence}", *machines, *([", ".join(engines)] if engines else [])]
     if told:
         parts.append(f"budget {told[0]['budget_ms']:g} ms, coefficients {told[0]['version']}")
-    notes = sorted({note for one in told for note in one["notes"]})
+    notes = sorted(
+        {SHARES.sub("have a larger share of the time than elsewhere", note) for one in told for note in one["notes"]}
+    )
     return "; ".join([*parts, *notes]) + "."
 
 

@@ -227,7 +227,7 @@ def _with_drop(row: Row | None) -> str:
         return "-"
     if row.drop is None:
         return f"{row.value:.3f}"
-    lost, low, high = (100 * row.drop[word] for word in ("value", "low", "high"))
+    lost, low, high = (round(100 * row.drop[word], 1) + 0.0 for word in ("value", "low", "high"))  # never -0.0
     return f"{row.value:.3f}, loses {lost:.1f} [{low:.1f}, {high:.1f}]"
 
 
