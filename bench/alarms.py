@@ -1,7 +1,7 @@
 """How often a comparison is right on this machine: false alarms of a file against itself, slow-downs that are found.
 
     python -m edge.bench.alarms pose-student-2mb-int8.tflite pose-student-2mb-int8.onnx > alarms.json
-    python -m edge.export.readme README.md alarms.json --section alarms
+    python -m edge.export.readme docs/bench.md alarms.json --section alarms
 
 What `edge bench --self-test` does in small, often enough to hold the claims of docs/bench.md: of 300 comparisons of a
 file with itself 3 may differ at most (1 %), of 100 with 10 % more work 99 must be found, of 100 with 5 % more, 95.

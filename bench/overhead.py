@@ -1,7 +1,7 @@
 """What the harness adds to an inference, and how true what it reports is, against the engine's own Python interface.
 
     python -m edge.bench.overhead edge-out > overhead.json
-    python -m edge.export.readme README.md overhead.json --section overhead
+    python -m edge.export.readme docs/bench.md overhead.json --section overhead
 
 A bare loop and the harness's own one (`worker.infer_loop`) run in one process, in pairs of random order, on the same
 file and input, one thread. Two figures, both medians over the pairs: the processor time of the harness's half over that
