@@ -5,13 +5,13 @@ A folder with the files and `baseline.json`: the hash of each, when and why they
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
+from ..runtime.files import read_json
 from ..runtime.trust import file_digest
 
 __all__ = ["BASELINE", "SCHEMA", "Accepted", "Baseline", "read_baseline"]
@@ -71,9 +71,7 @@ def read_baseline(folder: Path) -> Baseline:
     """
     file = folder / BASELINE
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"`{file}` is too long", expected=f"at most {MAX_BYTES:,} bytes")
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, MAX_BYTES)
         if values["schema"] != SCHEMA:
             raise InputError(f"`{file}` is of another schema", expected=SCHEMA, got=values["schema"])
         files = {str(name): str(facts["sha256"]) for name, facts in values["files"].items()}
@@ -81,8 +79,6 @@ def read_baseline(folder: Path) -> Baseline:
     except FileNotFoundError as exc:
         hint = "`edge gate BUNDLE --baseline DIR --update --reason TEXT` makes one"
         raise InputError(f"there is no baseline in `{folder}`", hint=hint) from exc
-    except OSError as exc:
-        raise InputError(f"cannot read `{file}`", got=exc.strerror) from exc
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise InputError(f"`{file}` is no baseline of edge", got=str(exc)[:80]) from exc
     strange = next((name for name in files if Path(name).name != name), None)

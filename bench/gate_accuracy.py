@@ -6,7 +6,6 @@ over it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
+from ..runtime.files import read_json
 from .budgets import Limit
 from .gate import Check, Subject, Verdict, checked, judge_bounds
 
-__all__ = ["Loss", "accuracy_check", "read_json", "read_report"]
+__all__ = ["Loss", "accuracy_check", "read_output", "read_report"]
 
 STAGE = "accuracy"
 MAX_BYTES = 64 << 20
@@ -72,7 +72,7 @@ def read_report(path: Path) -> dict[str, Loss]:
     Raises:
         InputError: it cannot be read, or is no such report.
     """
-    values = read_json(path, "edge eval --json")
+    values = read_output(path, "edge eval --json")
     try:
         data, targets = values["data"], values["targets"]
         first = Path(targets[0]["file"]).name
@@ -91,17 +91,15 @@ def read_report(path: Path) -> dict[str, Loss]:
         raise InputError(f"`{path}` is not what `edge eval --json` prints", got=str(exc)[:80]) from exc
 
 
-def read_json(path: Path, command: str) -> Mapping[str, Any]:
+def read_output(path: Path, command: str) -> Mapping[str, Any]:
     """Return the JSON object in a file that a command of edge printed.
 
     Raises:
         InputError: it cannot be read, or holds no such object.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"`{path}` is too long", expected=f"at most {MAX_BYTES:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
+        values = read_json(path, MAX_BYTES)
+    except FileNotFoundError as exc:
         raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
     except (ValueError, RecursionError) as exc:
         raise InputError(f"`{path}` is no JSON", expected=f"the output of `{command}`", got=str(exc)[:80]) from exc

@@ -20,7 +20,7 @@ from .budgets import LATENCIES, Limit
 from .device import Evidence
 from .duel import duel
 from .gate import Check, Subject, Verdict, checked, judge_bounds
-from .gate_accuracy import read_json
+from .gate_accuracy import read_output
 from .gate_file import missing_baseline
 from .paired import LEAST_P, PAIRS
 from .percentiles import least_samples, lower_bound, upper_bound
@@ -40,7 +40,7 @@ def read_results(path: Path) -> list[Row]:
     Raises:
         InputError: it cannot be read, or is no such report.
     """
-    rows = read_json(path, "edge bench --json").get("rows")
+    rows = read_output(path, "edge bench --json").get("rows")
     if not isinstance(rows, list):
         raise InputError(f"`{path}` holds no rows", expected="the output of `edge bench --json`")
     try:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
@@ -24,7 +23,7 @@ from ..runtime.embedded import read_card
 from ..runtime.engines import noise_input, open_engine, pick_engine
 from ..runtime.errors import InputError
 from ..runtime.isolate import guard
-from .paired import Call, judge, pairs
+from .paired import Call, judge, pairs, warm_calls
 from .timing import machine
 from .worker import infer_loop
 
@@ -60,7 +59,7 @@ def overhead(artifact: Path, *, count: int = PAIRS, seed: int = 0) -> dict[str, 
     bare = bare_loop(artifact, card, name)
     engine.run(tensor)
     repeat = engine.repeat(tensor)
-    calls = _calls(bare)
+    calls = warm_calls(bare, repeat, SLICE_S)
     reports: list[dict[str, Any]] = []
 
     def plain() -> None:
@@ -88,14 +87,6 @@ def overhead(artifact: Path, *, count: int = PAIRS, seed: int = 0) -> dict[str, 
         "reported": round(float(np.median(ratios)) - 1, 5),
         "pairs": count,
     }
-
-
-def _calls(bare: Call) -> int:
-    """Return how many inferences make a half of a pair."""
-    for _ in range(3):
-        began = perf_counter()
-        bare()
-    return max(1, round(SLICE_S / max(perf_counter() - began, 1e-6)))
 
 
 def bare_loop(artifact: Path, card: Card, engine: str) -> Call:

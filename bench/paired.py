@@ -21,7 +21,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PAIRS", "Answer", "Comparison", "compare", "judge", "pairs", "signed_rank_p", "smallest_change"]
+__all__ = [
+    "PAIRS",
+    "Answer",
+    "Comparison",
+    "compare",
+    "judge",
+    "pairs",
+    "signed_rank_p",
+    "smallest_change",
+    "warm_calls",
+]
 
 PAIRS = 60
 SLICE_S = 0.005  # of one half of a pair: shorter calls are made several times
@@ -103,7 +113,7 @@ def compare(
         least_change: smallest change that is told, as a fraction.
         slice_s: shortest half of a pair, wall clock.
     """
-    calls = _calls(first, second, slice_s)
+    calls = warm_calls(first, second, slice_s)
     return judge(pairs(first, second, count=count, calls=calls, seed=seed), calls, tests, least_change)
 
 
@@ -219,7 +229,7 @@ def _interval(ratios: Any) -> tuple[float, float]:
     return float(values[low]), float(values[high])
 
 
-def _calls(first: Call, second: Call, slice_s: float) -> int:
+def warm_calls(first: Call, second: Call, slice_s: float) -> int:
     """Return how often the calls are made in a half of a pair, after they have been made often enough to be warm."""
     took = []
     for call in (first, second):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from .bench_inputs import find_artifacts
 from .runtime.card import Precision, Target
 from .runtime.embedded import file_target
 from .runtime.errors import InputError, PrecisionError
+from .runtime.files import read_json
 
 __all__ = ["find_subjects", "inspect_file"]
 
@@ -105,15 +105,11 @@ def _manifest(folder: Path, is_needed: bool) -> Mapping[str, Any] | None:
     if not file.exists() and not is_needed:
         return None
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"`{file}` is too long", expected=f"at most {MAX_BYTES:,} bytes")
-        values: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        values: Mapping[str, Any] = read_json(file, MAX_BYTES)
         names = list(values["files"].keys())
     except FileNotFoundError as exc:
         hint = "`edge export` writes one; a single file may be named instead of its folder"
         raise InputError(f"`{folder}` is no bundle: it has no `{MANIFEST}`", hint=hint) from exc
-    except OSError as exc:
-        raise InputError(f"cannot read `{file}`", got=exc.strerror) from exc
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise InputError(f"`{file}` is no manifest of edge", got=str(exc)[:80]) from exc
     missing = next((name for name in names if is_needed and not (folder / Path(name).name).is_file()), None)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
+from ..runtime.files import fsync
 from .seal import manifest_digest, manifest_text
-from .store import fsync, sha256_file, write_durably
+from .store import sha256_file, write_durably
 
 __all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest"]
 

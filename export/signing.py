@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.errors import EdgeError, InputError, MissingExtraError, ResourceError
-from .store import fsync
+from ..runtime.files import fsync
 from .verify import SIGNATURE
 
 __all__ = ["sign", "signature_complaint"]

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Store", "content_key", "fsync", "sha256_file", "write_durably"]
+from ..runtime.files import fsync
+
+__all__ = ["Store", "content_key", "sha256_file", "write_durably"]
 
 _PART = ".part-"
 
@@ -111,15 +113,6 @@ def write_durably(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file's bytes, or the names inside a folder, are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

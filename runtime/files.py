@@ -1,13 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and JSON files of a size that can be borne."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replace_durably", "umask", "write_whole"]
+from .errors import InputError
+
+__all__ = ["fsync", "read_json", "replace_durably", "umask", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -39,9 +43,31 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 def replace_durably(unfinished: Path, final: Path) -> None:
     """Give a finished file its name, in one step, once its bytes are on disk."""
-    _sync(unfinished)
+    fsync(unfinished)
     os.replace(unfinished, final)
-    _sync(final.parent)
+    fsync(final.parent)
+
+
+def read_json(path: Path, most_bytes: int) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: of the file.
+        most_bytes: that are read; a longer one is refused unread.
+
+    Raises:
+        InputError: it is too long, or cannot be read.
+        FileNotFoundError: it is not there.
+        ValueError, RecursionError: it is no JSON.
+    """
+    try:
+        if path.stat().st_size > most_bytes:
+            raise InputError(f"`{path}` is too long", expected=f"at most {most_bytes:,} bytes")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
 
 
 def umask() -> int:
@@ -51,7 +77,8 @@ def umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file's bytes, or the names inside a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-STAGES = ("file", "accuracy", "latency")
+STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not import
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -116,7 +116,6 @@ def command(
         edge gate edge-out --results pi.json --report eval.json --json
     """
     from ..bench.config import read_config
-    from ..bench.gate import STAGES as KNOWN
     from ..bench.gate import raise_for
     from ..gate_run import Order, run_gate
 
@@ -125,7 +124,7 @@ def command(
     config = read_config(path)
     accepted = _baseline(config, baseline, update, reason)
     order = Order(
-        stages=[stage for stage in KNOWN if stage in (stages or KNOWN)],
+        stages=[stage for stage in STAGES if stage in (stages or STAGES)],
         baseline=None if update else accepted,
         updating=update,
         partial=partial,
