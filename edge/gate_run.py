@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .bench.baseline import Baseline
 from .bench.budgets import LATENCIES, Budget
@@ -14,7 +13,9 @@ from .bench.config import Config
 from .bench.gate import STAGES, Check, Gate, Subject, Verdict, checked
 from .bench.gate_accuracy import Loss, accuracy_check, read_report
 from .bench.gate_file import file_checks
-from .bench.gate_latency import latency_checks, read_results, slower_check
+from .bench.gate_latency import latency_checks, slower_check
+from .bench.report_facts import Timing
+from .bench.report_read import read_rows, read_timings
 from .gate_subjects import find_subjects, inspect_file
 from .runtime.errors import InputError
 
@@ -162,14 +163,15 @@ def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Cal
     timed = [(one, limit) for one in subjects for limit in one.limits if limit.name in LATENCIES]
     paired = [(one, limit) for one in subjects for limit in one.limits if limit.name == "slower_percent"]
     checks: list[Check] = []
-    rows: Sequence[Mapping[str, Any]] = []
+    rows: Sequence[Timing] = []
     missing: Mapping[str, str] = {}
     if timed and order.results is not None:
-        rows = read_results(order.results)
+        rows = read_timings(order.results)
     elif timed:
         from .gate_times import measure
 
-        rows, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        found, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        rows = read_rows(found)
     for subject, limit in timed:
         checks += latency_checks(subject, limit, rows, missing.get(limit.budget.device, ""))
     for number, (subject, limit) in enumerate(paired, 1):

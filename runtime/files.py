@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import InputError
 
-__all__ = ["fsync", "read_json", "replace_durably", "umask", "write_whole"]
+__all__ = ["folders_with", "fsync", "read_json", "replace_durably", "umask", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -68,6 +68,19 @@ def read_json(path: Path, most_bytes: int) -> Any:
         raise
     except OSError as exc:
         raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
+
+
+def folders_with(path: Path, *names: str) -> list[Path]:
+    """Return the folder itself where it holds a file of one of these names, else the folders in it that do, sorted.
+
+    Hidden folders are passed over: a run that is not done writes into one.
+    """
+    if any((path / name).is_file() for name in names):
+        return [path]
+    if not path.is_dir():
+        return []
+    found = {file.parent for name in names for file in path.glob(f"*/{name}") if file.is_file()}
+    return sorted(folder for folder in found if not folder.name.startswith("."))
 
 
 def umask() -> int:

@@ -18,12 +18,13 @@ from edge.bench.baseline import read_baseline
 from edge.bench.budgets import Budget, limits_of
 from edge.bench.gate import Check, Gate, Subject, Verdict, judge_bounds, raise_for
 from edge.bench.gate_accuracy import Loss, accuracy_check, read_report
-from edge.bench.gate_latency import latency_checks, read_results
+from edge.bench.gate_latency import latency_checks
 from edge.bench.gate_report import gate_table, github_annotations, summary
 from edge.bench.junit import gate_junit
 from edge.bench.paired import judge
 from edge.bench.percentiles import lower_bound, upper_bound
 from edge.bench.record import Artifact
+from edge.bench.report_read import read_rows, read_timings
 from edge.runtime.card import Card, InputSpec, OutputSpec
 from edge.runtime.errors import GateError, InconclusiveError, InputError
 
@@ -45,7 +46,8 @@ def subject(**limits: Any) -> Subject:
 
 def row(samples: list[float], **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "artifact": {"sha256": DIGEST},
+        "artifact": {"file": "net-int8.onnx", "sha256": DIGEST},
+        "engine": {"name": "onnxruntime", "version": "1"},
         "device": "host",
         "threads": 1,
         "evidence": "measured",
@@ -59,7 +61,7 @@ def row(samples: list[float], **changes: Any) -> dict[str, Any]:
 
 def judged(limits: dict[str, Any], *rows: dict[str, Any]) -> Check:
     one = subject(**limits)
-    (check,) = latency_checks(one, one.limits[0], rows)
+    (check,) = latency_checks(one, one.limits[0], read_rows(rows))
     return check
 
 
@@ -122,7 +124,7 @@ def test_a_latency_is_judged_by_bounds_of_its_percentile() -> None:
         ({"busy": True}, "inconclusive", "other work disturbed the machine"),
         ({"device": "desk"}, "no", "missing evidence: the results hold no row"),
         ({"threads": 2}, "no", "missing evidence"),
-        ({"artifact": {"sha256": "b" * 64}}, "no", "missing evidence"),
+        ({"artifact": {"file": "net-int8.onnx", "sha256": "b" * 64}}, "no", "missing evidence"),
         ({"launches": [{"wall_ms": [1.0] * 200, "batch": 10}]}, "inconclusive", "only a median is known"),
         ({"launches": [{"wall_ms": [1.0] * 63, "batch": 1}]}, "inconclusive", "p90 needs 64 runs, there are 63"),
     ],
@@ -245,7 +247,7 @@ def test_results_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
 
     with pytest.raises(InputError, match=r"results\.json"):
-        read_results(path)
+        read_timings(path)
     with pytest.raises(InputError, match=r"results\.json"):
         read_report(path)
 

@@ -252,7 +252,10 @@ def test_an_update_writes_files_hashes_and_reasons_whole(demo: Path, capsys: pyt
         (["bundle", "--reason", "x"], "`--reason` is for `--update`"),
         (["bundle", "--stage", "latency", "--results", "none.json"], "cannot read `none.json`"),
         (["bundle", "--stage", "latency", "--results", "edge.toml"], "`edge.toml` is no JSON"),
-        (["bundle", "--stage", "accuracy", "--report", "bundle/manifest.json"], "`bundle/manifest.json` lacks 'data'"),
+        (
+            ["bundle", "--stage", "accuracy", "--report", "bundle/manifest.json"],
+            "`manifest.json`: `targets` is malformed",
+        ),
         (["accepted"], "`accepted` is no bundle: it has no `manifest.json`"),
         (["accepted/demo-fp16.onnx", "--stage", "file"], "has no manifest beside it"),
         (["bundle", "accepted"], "is no bundle"),
