@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import glob
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .scratch import scratch_file, sweep
 
 __all__ = ["folders_with", "fsync", "read_json", "replace_durably", "umask", "write_whole"]
 
@@ -25,20 +25,17 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
         OSError: it cannot be written; the message names the file, which is as it was.
     """
     final = Path(path)
-    unfinished = None
+    prefix, suffix = f".{final.name[:64]}-", ".part"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(prefix=f".{final.name[:64]}-", suffix=".part", dir=final.parent)
-        with open(handle, "wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
-        os.chmod(unfinished, 0o666 & ~umask())
-        replace_durably(Path(unfinished), final)
+        sweep(final.parent.glob(f"{glob.escape(prefix)}*{suffix}"))  # what a killed process left
+        with scratch_file(final.parent, prefix, suffix) as (unfinished, handle):
+            with open(handle, "wb", closefd=False) as stream:
+                stream.write(data.encode() if isinstance(data, str) else data)
+            os.chmod(unfinished, 0o666 & ~umask())
+            replace_durably(unfinished, final)
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, str(final)) from exc
-    finally:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
 
 
 def replace_durably(unfinished: Path, final: Path) -> None:

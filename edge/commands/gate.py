@@ -157,11 +157,12 @@ def _folder(config: Config, named: Path | None) -> Path | None:
 def _baseline(config: Config, named: Path | None, update: bool, reason: str | None) -> Any:
     """Return the baseline to compare with; of one that is to be written, refuse early what would be refused late."""
     from ..bench.baseline import read_baseline
+    from ..gate_baseline import check_reason, clear_leftovers, open_baseline
 
     folder = _folder(config, named)
+    if folder is not None:
+        clear_leftovers(folder)
     if update:
-        from ..gate_baseline import check_reason, open_baseline
-
         if folder is None:
             raise InputError(
                 "`--update` needs to know the baseline", hint="--baseline DIR, or `baseline` in [defaults]"
