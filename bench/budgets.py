@@ -6,7 +6,6 @@ that sets it holds, as in a `.gitignore`, so that a rule for all comes first and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -134,7 +133,7 @@ class Budget:
         }
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
-            if isinstance(value, int | float) and not (math.isfinite(value) and least <= value <= most):
+            if isinstance(value, int | float) and not least <= value <= most:  # which NaN is not, either
                 hint = "`edge bench --self-test` says what can be told" if name == "slower_percent" else None
                 raise InputError(f"`{name}` is out of range", expected=f"{least:g} to {most:g}", got=value, hint=hint)
 

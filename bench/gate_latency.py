@@ -17,10 +17,10 @@ from .duel import duel
 from .gate import Check, Subject, Verdict, checked
 from .gate_file import missing_baseline
 from .judge_latency import judge_timing, rows_for, where
-from .paired import LEAST_P, PAIRS
+from .paired import LEAST_P, PAIRS, Comparison, tightest_limit
 from .report_facts import Timing
 
-__all__ = ["latency_checks", "slower_check"]
+__all__ = ["latency_checks", "slower_check", "weigh"]
 
 STAGE = "latency"
 ATTEMPTS = 3  # of a comparison that does not decide, each of twice as many pairs
@@ -46,7 +46,8 @@ def slower_check(subject: Subject, limit: Limit, baseline: Baseline | None, *, t
     """Return whether a file is slower than the baseline's by more than is allowed: both run here, in pairs.
 
     The ranks of the ratios are tested both ways against the limit itself, each way at 1 % over all that is tested
-    together. Where neither way decides, more pairs are run, and after three attempts it is inconclusive.
+    together. Where neither way decides, more pairs are run, and after three attempts it is inconclusive. A limit that
+    is tighter than so many pairs could tell, by the noise that they show, is refused at once.
 
     Args:
         subject: the file.
@@ -73,19 +74,36 @@ def slower_check(subject: Subject, limit: Limit, baseline: Baseline | None, *, t
             seed=seed + attempt,
             least_change=limit.value / 100,
         )
-        verdict = (
-            Verdict.NO if found.p_over < chance else Verdict.PASS if found.p_within < chance else Verdict.INCONCLUSIVE
-        )
-        if verdict is not Verdict.INCONCLUSIVE:
+        verdict, told = weigh(found, limit.value, chance)
+        if verdict is not Verdict.INCONCLUSIVE or "refused" in told:
             break
     value, low, high = (round(100 * part, 3) for part in (found.change, found.low, found.high))
-    told = f"{value:+.1f} % [{low:+.1f}, {high:+.1f}] of the baseline's processor time, {found.pairs} pairs"
-    if verdict is Verdict.NO:
-        told = f"slower: {told}; at most {limit.value:g} % is allowed"
-    elif verdict is Verdict.INCONCLUSIVE:
-        told += f"; too near the limit of {limit.value:g} %, or too noisy a machine, to tell"
     evidence = str(Evidence.MEASURED)
     return _check(subject, limit, verdict, value=value, low=low, high=high, why=told, evidence=evidence)
+
+
+def weigh(found: Comparison, most: float, chance: float) -> tuple[Verdict, str]:
+    """Return what pairs say of a limit, and why.
+
+    Args:
+        found: the file against the baseline's.
+        most: per cent that it may be slower.
+        chance: of a wrong answer, each way.
+    """
+    low, high = 100 * found.low, 100 * found.high
+    told = (
+        f"{100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}] of the baseline's processor time, {found.pairs} pairs"
+    )
+    if found.p_over < chance:
+        return Verdict.NO, f"slower: {told}; at most {most:g} % is allowed"
+    if found.p_within < chance:
+        return Verdict.PASS, told
+    tightest = 100 * tightest_limit(found.noise, PAIRS << ATTEMPTS - 1, chance)
+    if most < tightest:
+        told += f"; refused: {most:g} % is tighter than this machine can tell now, {tightest:.1f} %"
+    else:
+        told += f"; too near the limit of {most:g} %, or too noisy a machine, to tell"
+    return Verdict.INCONCLUSIVE, told
 
 
 def _judge(subject: Subject, limit: Limit, row: Timing) -> Check:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from time import perf_counter, process_time
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "pairs",
     "signed_rank_p",
     "smallest_change",
+    "tightest_limit",
     "warm_calls",
 ]
 
@@ -69,6 +71,7 @@ class Comparison:
         pairs: how many.
         calls: times each call was made in a half of a pair.
         smallest: slow-down that a comparison as noisy as this one finds in 95 of 100 cases, as a fraction.
+        noise: spread of the logarithms of the ratios.
     """
 
     answer: Answer
@@ -85,6 +88,7 @@ class Comparison:
     pairs: int
     calls: int
     smallest: float
+    noise: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -167,6 +171,7 @@ def judge(
         pairs=len(values),
         calls=calls,
         smallest=smallest_change(float(np.std(cpu)), len(values), least_change),
+        noise=float(np.std(cpu)),
     )
 
 
@@ -180,6 +185,21 @@ def smallest_change(noise: float, count: int, least_change: float = LEAST_CHANGE
     """
     reach = POWER_Z * MEDIAN_LOSS * noise / math.sqrt(count)
     return math.expm1(math.log1p(least_change) + reach)
+
+
+def tightest_limit(noise: float, count: int, chance: float) -> float:
+    """Return the tightest limit on a change that pairs can be held to: of the same file they find it held in 95 of 100
+    cases.
+
+    Args:
+        noise, count: see `smallest_change`.
+        chance: of a wrong answer, one-sided.
+
+    Returns:
+        a fraction.
+    """
+    reach = (NormalDist().inv_cdf(1 - chance) + POWER_Z) * MEDIAN_LOSS * noise / math.sqrt(count)
+    return math.expm1(reach)
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / _LOCK).open("a+", encoding="utf-8")
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as exc:
         _remove_empty(created)
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -51,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise InputError(
             f"output folder `{folder}` cannot be written", got=exc.strerror, hint="name another with --output"
         ) from exc
-    with stream:
+    with os.fdopen(handle, "r+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

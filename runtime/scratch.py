@@ -29,7 +29,9 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if folder.exists():
+        if folder.is_symlink():  # it stood in the place of what was made, and was exchanged with it
+            folder.unlink()
+        elif folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from edge.bench.baseline import read_baseline
 from edge.bench.budgets import Budget, limits_of
 from edge.bench.gate import Check, Gate, Subject, Verdict, judge_bounds, raise_for
 from edge.bench.gate_accuracy import Loss, accuracy_check, read_report
-from edge.bench.gate_latency import latency_checks
+from edge.bench.gate_latency import latency_checks, weigh
 from edge.bench.gate_report import gate_table, github_annotations, summary
 from edge.bench.junit import gate_junit
 from edge.bench.paired import judge
@@ -130,8 +131,6 @@ def test_a_latency_is_judged_by_bounds_of_its_percentile() -> None:
     ],
 )
 def test_a_row_that_may_not_be_believed_is_never_a_pass(changes: dict[str, Any], verdict: str, says: str) -> None:
-    import re
-
     check = judged({"p90_ms": 0.5}, row([1.0] * 200, **changes))
 
     assert check.verdict == verdict
@@ -157,6 +156,22 @@ def test_pairs_are_tested_both_ways_against_the_limit_itself() -> None:
     assert within < 0.001 < 0.9 < over
     over, within = found(0.05)
     assert min(over, within) > 0.001  # neither way decides: inconclusive
+
+
+def test_a_limit_that_is_tighter_than_the_machine_can_tell_is_refused_and_neither_held_nor_broken() -> None:
+    rng = np.random.default_rng(0)
+
+    def weighed(noise: float, change: float) -> tuple[str, str]:
+        seconds = (np.exp(rng.normal(scale=noise, size=60)) * (1 + change)).tolist()
+        return weigh(judge([(1.0, 1.0, second, second) for second in seconds], least_change=0.05), 5.0, 0.003)
+
+    verdict, why = weighed(0.3, 0.04)
+    assert verdict == "inconclusive"
+    assert re.search(r"refused: 5 % is tighter than this machine can tell now, \d+\.\d %$", why)
+    verdict, why = weighed(0.02, 0.05)
+    assert (verdict, "too near the limit of 5 %" in why) == ("inconclusive", True)
+    assert weighed(0.02, 0.0)[0] == "pass"
+    assert weighed(0.3, 1.0)[0] == "no"  # so much slower that noise hides nothing
 
 
 def test_a_drop_is_judged_by_its_interval() -> None:
