@@ -90,10 +90,8 @@ def weigh(found: Comparison, most: float, chance: float) -> tuple[Verdict, str]:
         most: per cent that it may be slower.
         chance: of a wrong answer, each way.
     """
-    low, high = 100 * found.low, 100 * found.high
-    told = (
-        f"{100 * found.change:+.1f} % [{low:+.1f}, {high:+.1f}] of the baseline's processor time, {found.pairs} pairs"
-    )
+    change, low, high = (100 * part for part in (found.change, found.low, found.high))
+    told = f"{change:+.1f} % [{low:+.1f}, {high:+.1f}] of the baseline's processor time, {found.pairs} pairs"
     if found.p_over < chance:
         return Verdict.NO, f"slower: {told}; at most {most:g} % is allowed"
     if found.p_within < chance:
