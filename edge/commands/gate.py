@@ -137,7 +137,9 @@ def command(
     )
     gate, subjects = run_gate(targets, config, order, _say)
     told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
-    click.echo(json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False) if as_json else told)
+    # `##[` may begin a command of a runner anywhere in a line; in JSON it can be written otherwise.
+    found = json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False).replace("##[", "##\\u005b")
+    click.echo(found if as_json else told)
     raise_for(gate, path.name)
     if update:
         from ..gate_baseline import check_reason, write_baseline

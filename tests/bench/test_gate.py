@@ -27,7 +27,7 @@ from edge.bench.percentiles import lower_bound, upper_bound
 from edge.bench.record import Artifact
 from edge.bench.report_read import read_rows, read_timings
 from edge.runtime.card import Card, InputSpec, OutputSpec
-from edge.runtime.errors import GateError, InconclusiveError, InputError
+from edge.runtime.errors import GateError, InconclusiveError, InputError, printable
 
 DIGEST = "a" * 64
 CARD = Card(
@@ -210,7 +210,8 @@ def test_a_no_wins_over_what_cannot_be_told_and_neither_is_a_pass() -> None:
 HOSTILE = [
     "<script>alert(1)</script>", "a|b", "`code`", "[x](https://evil.example)", "![x](https://evil.example/i.png)",
     "line\nbreak", "\x1b[2Jgone", "\u202eeman", "\udce4", "@everyone", "&lt;b&gt;", "a,line=1::error::b",
-    "%0A::error::",     "https://evil.example", "]]>", "\0", "x" * 5000,
+    "%0A::error::", "https://evil.example", "]]>", "\0", "x" * 5000, "::add-mask::x", " ::stop-commands::x",
+    "a%,b:c\r\nd%25%0a", "##[add-mask]x", "a##[set-output name=exit-code;]0",
 ]  # fmt: skip
 
 
@@ -221,6 +222,39 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+
+
+def runner_reads(line: str) -> tuple[str, dict[str, str], str] | None:
+    """Return the command that a runner of GitHub sees in a line: its name, its properties, its message.
+
+    Source: the runner's own reader, `src/Runner.Common/ActionCommand.cs` of github.com/actions/runner, in words: a line
+    that begins with `::` after blanks, or one that holds `##[` anywhere, of which only the name is of interest here.
+    """
+    named = re.search(r"##\[([^\] ]*)[^\]]*\]", line)
+    found = re.match(r"\s*::([^ ]*?)(?: (.*?))?::(.*)", line, re.DOTALL)
+    if found is None:
+        return None if named is None else (named[1], {}, "")
+    pairs = (part.split("=", 1) for part in (found[2] or "").split(",") if "=" in part)
+    return found[1], {key: plain(value, ":,") for key, value in pairs}, plain(found[3])
+
+
+def plain(text: str, more: str = "") -> str:
+    for sign in ("\r", "\n", *more, "%"):
+        text = text.replace(f"%{ord(sign):02X}", sign)
+    return text
+
+
+def test_a_property_and_a_message_come_out_of_an_annotation_as_they_went_in() -> None:
+    config = Path("odd, name: 100%25 %2C.toml")
+    gate = Gate(checks=(check(Verdict.NO, file="a%0Ab.onnx", why="50 % more: 3,000 :: 2,000"),))
+
+    (line,) = github_annotations(gate, config)
+
+    assert runner_reads(line) == (
+        "error",
+        {"file": str(config), "line": "3", "title": "edge gate: size_bytes"},
+        "a%0Ab.onnx: 50 % more: 3,000 :: 2,000",
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -238,6 +272,12 @@ def test_no_name_means_anything_in_a_report(text: str) -> None:
     assert len(lines) == 1
     assert "\n" not in lines[0]
     assert lines[0].startswith("::error file=edge.toml,line=3,title=edge gate%3A size_bytes::")
+    assert runner_reads(lines[0]) == (
+        "error",
+        {"file": "edge.toml", "line": "3", "title": "edge gate: size_bytes"},
+        f"{printable(text)}: {printable(text)}",
+    )
+    assert [found for line in table.splitlines() if (found := runner_reads(line))] == []
     assert not any(sign in table for sign in ("\x1b", "\u202e", "\0", "\udce4"))
     page.encode(), table.encode(), lines[0].encode()
     case = ElementTree.fromstring(gate_junit(gate).encode())[0]

@@ -393,7 +393,8 @@ def test_a_signal_at_any_moment_leaves_the_folder_as_it_was_and_no_process(demo:
     for number, expected in ends.items():
         for moment in range(MOMENTS):
             code, errors = stopped(CASES[verb], demo, number, taken * (moment + 0.5) / MOMENTS * 0.8)
-            assert code in (0, expected), errors
+            # Of a SIGINT that comes while Python builds a dataclass, or is ending, Python dies itself: 130 to a shell.
+            assert code in (0, expected, *[-signal.SIGINT] * (number is signal.SIGINT)), errors
             assert "Traceback" not in errors
             if code > 0:
                 assert errors.splitlines()[-1].startswith("error: interrupted" if code == 130 else "error: terminated")
