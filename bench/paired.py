@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.quiet import disturbed
+
 __all__ = [
     "PAIRS",
     "Answer",
@@ -41,7 +43,6 @@ LEAST_P = 0.01  # one-sided
 LEAST_CHANGE = 0.03  # of the middle ratio
 POWER_Z = 1.645  # 95 % of a normal distribution
 MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
-WALL_RATIO, WALL_RATIO_P75 = 1.05, 1.3  # wall clock over processor time, up to which the wall clock may be believed
 
 Call = Callable[[], object]
 
@@ -152,9 +153,7 @@ def judge(
         raise ValueError("a comparison needs at least 10 pairs of times above 0")
     wall, cpu = np.log(values[:, 2] / values[:, 0]), np.log(values[:, 3] / values[:, 1])
     over = [values[:, 2 * half] / values[:, 2 * half + 1] for half in (0, 1)]
-    calm = all(
-        float(np.median(part)) <= WALL_RATIO and float(np.quantile(part, 0.75)) <= WALL_RATIO_P75 for part in over
-    )
+    calm = not any(disturbed(values[:, 2 * half].tolist(), values[:, 2 * half + 1].tolist()) for half in (0, 1))
     low, high = _interval(cpu)
     return Comparison(
         answer=_answer(cpu, tests, least_change),

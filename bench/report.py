@@ -341,7 +341,8 @@ def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -
     variant = judged.variant
     latencies = [_cell(judged.timings.get(device)) for device in devices]
     if not devices and variant.best_ms is not None:
-        latencies = [{"value": f"best {in_ms(variant.best_ms)}", "grade": variant.best_evidence}]
+        busy = ", busy" if variant.best_busy else ""
+        latencies = [{"value": f"best {in_ms(variant.best_ms)}{busy}", "grade": variant.best_evidence}]
     quality = judged.quality
     return {
         "file": variant.file,

@@ -61,7 +61,7 @@ class Variant:
         complaints: limits of parity that it does not hold.
         parity: one for each output.
         best_ms, best_device, best_evidence: the quickest of the export's own timings, its device and its grade.
-        best_threads: of that timing.
+        best_threads, best_busy: of that timing: threads, and whether other work disturbed the clock.
         trials: of the search, in order.
     """
 
@@ -78,6 +78,7 @@ class Variant:
     best_device: str
     best_evidence: str
     best_threads: int
+    best_busy: bool
     trials: tuple[Trial, ...]
 
 

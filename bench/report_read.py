@@ -163,6 +163,7 @@ def _variant(name: str, node: Node) -> Variant:
         best_device=latency.get("device").text("host") if known else "",
         best_evidence=latency.get("evidence").word(Evidence) if known else "",
         best_threads=latency.get("threads").count() if known and not latency.get("threads").absent else 1,
+        best_busy=known and latency.get("busy").value is True,
         trials=() if trials.absent else tuple(_trial(item) for item in trials.items()),
     )
 

@@ -1,0 +1,53 @@
+"""Pictures of a report for the documentation: three widths, each light and dark, in a real Chromium.
+
+    python -m tests.bench.report_shots report.html docs
+
+Writes `report-360.png`, `report-768.png` and `report-1280.png`. Of the narrow ones light and dark stand side by side,
+of the wide one the left half is light and the right half dark. 64 colours are enough for a page, and keep them small.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from edge.bench.chromium import find_chromium
+
+from .chromium_page import Browser
+
+HEIGHTS = {360: 1500, 768: 1400, 1280: 1500}  # of the page that is shown, from its top
+GAP = 12
+COLOURS = 64
+
+
+def main(page: Path, folder: Path) -> None:
+    """Write the pictures of a page into a folder."""
+    with tempfile.TemporaryDirectory() as work, Browser(find_chromium()) as browser:
+        for width, height in HEIGHTS.items():
+            pair = []
+            for dark in (False, True):
+                browser.open(page, width=width, dark=dark)
+                shot = Path(work) / f"{width}-{dark}.png"
+                browser.shoot(shot, height=height)
+                pair.append(Image.open(shot).convert("RGB"))
+            target = folder / f"report-{width}.png"
+            _beside(*pair, is_split=width > 1000).quantize(COLOURS).save(target, optimize=True)
+            print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def _beside(light: Image.Image, dark: Image.Image, *, is_split: bool) -> Image.Image:
+    width, height = light.size
+    if is_split:
+        light.paste(dark.crop((width // 2, 0, width, height)), (width // 2, 0))
+        return light
+    both = Image.new("RGB", (2 * width + GAP, height), (128, 128, 128))
+    both.paste(light, (0, 0))
+    both.paste(dark, (width + GAP, 0))
+    return both
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))
