@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from .bench.baseline import Baseline
 from .bench.budgets import LATENCIES, Budget
@@ -48,7 +49,7 @@ class Order:
     report: Path | None = None
     data: str = "synthetic"
     samples: int | None = None
-    seconds: float = 1.0
+    seconds: float | None = None
     launches: int = 3
 
 
@@ -82,15 +83,19 @@ def run_gate(
             hint="`edge config show` lists the patterns",
         )
     checks = [] if order.partial else [_unmatched(budget) for budget in _unused(config.budgets, everything)]
+    clock = _Clock(say)
     if "file" in order.stages:
         for subject in subjects:
             checks += file_checks(subject, inspect_file(subject), order.baseline)
+        clock.lap("file")
     fallen = {check.file for check in checks if check.verdict is Verdict.NO}
     standing = [subject for subject in subjects if subject.path.name not in fallen]
     if "accuracy" in order.stages:
         checks += _accuracy(standing, order, say)
+        clock.lap("accuracy")
     if "latency" in order.stages:
         checks += _latency(standing, config, order, say)
+        clock.lap("latency")
     later = [stage for stage in order.stages if stage != "file"]
     checks += [_skipped(one, later) for one in subjects if one not in standing and _has_limits(one, later)]
     if not any(check.name not in ALWAYS for check in checks):
@@ -98,6 +103,17 @@ def run_gate(
         raise InputError("nothing was checked", expected=f"a budget with a limit for: {stages}")
     ungated = tuple(one.path.name for one in everything if not one.limits)
     return Gate(checks=tuple(checks), ungated=ungated), subjects
+
+
+class _Clock:
+    """Says how long each stage took."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._began = say, monotonic()
+
+    def lap(self, stage: str) -> None:
+        began, self._began = self._began, monotonic()
+        self._say(f"stage {stage}: {self._began - began:.1f} s")
 
 
 def _without_baseline(subject: Subject) -> Subject:

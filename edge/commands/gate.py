@@ -64,7 +64,12 @@ STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not
 @click.option(
     "--samples", type=click.IntRange(1), metavar="N", help="Samples at most.  [default: `samples` of edge.toml]"
 )
-@click.option("--seconds", type=float, default=1.0, show_default=True, metavar="S", help="Timed inferences a launch.")
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    help="Timed inferences a launch.  [default: 1, less where many files would take over a minute]",
+)
 @click.option("--launches", type=click.IntRange(1, 100), default=3, show_default=True, help="Processes for each row.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML for CI.")
 @click.option(
@@ -91,7 +96,7 @@ def command(
     report: Path | None,
     data: str | None,
     samples: int | None,
-    seconds: float,
+    seconds: float | None,
     launches: int,
     junit: Path | None,
     summary: Path | None,

@@ -3,7 +3,7 @@
     python -m tests.bench.report_shots report.html docs
 
 Writes `report-360.png`, `report-768.png` and `report-1280.png`. Of the narrow ones light and dark stand side by side,
-of the wide one the left half is light and the right half dark. 64 colours are enough for a page, and keep them small.
+of the wide one the left half is light and the right half dark. They have few colours, to be small.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from edge.bench.chromium import find_chromium
 
 from .chromium_page import Browser
 
-HEIGHTS = {360: 1500, 768: 1400, 1280: 1500}  # of the page that is shown, from its top
+# Width of a screen -> where the picture begins, and how high it is.
+PARTS = {360: ("body", 1500), 768: ("#m1", 1500), 1280: ("#m1", 1500)}
 GAP = 12
-COLOURS = 64
+COLOURS = 192
 
 
 def main(page: Path, folder: Path) -> None:
     """Write the pictures of a page into a folder."""
     with tempfile.TemporaryDirectory() as work, Browser(find_chromium()) as browser:
-        for width, height in HEIGHTS.items():
+        for width, (start, height) in PARTS.items():
             pair = []
             for dark in (False, True):
                 browser.open(page, width=width, dark=dark)
                 shot = Path(work) / f"{width}-{dark}.png"
-                browser.shoot(shot, height=height)
+                top = browser.value(f"document.querySelector('{start}').getBoundingClientRect().top + scrollY")
+                browser.shoot(shot, top=max(top, 0), height=height)
                 pair.append(Image.open(shot).convert("RGB"))
             target = folder / f"report-{width}.png"
             _beside(*pair, is_split=width > 1000).quantize(COLOURS).save(target, optimize=True)
