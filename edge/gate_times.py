@@ -20,7 +20,7 @@ from .runtime.isolate import guard
 __all__ = ["measure"]
 
 SECONDS, WARMUP_S = 1.0, 0.3  # of a launch
-ALL_S = 60.0  # of all launches of a device together, beside what starting them takes
+ALL_S = 45.0  # of all launches of a device together, beside what starting them takes
 
 
 def measure(

@@ -68,7 +68,7 @@ STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not
     "--seconds",
     type=float,
     metavar="S",
-    help="Timed inferences a launch.  [default: 1, less where many files would take over a minute]",
+    help="Timed inferences a launch.  [default: 1, less where there are many files]",
 )
 @click.option("--launches", type=click.IntRange(1, 100), default=3, show_default=True, help="Processes for each row.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML for CI.")

@@ -318,3 +318,10 @@ def test_a_baseline_that_was_touched_is_refused(tmp_path: Path) -> None:
         (tmp_path / "baseline.json").write_text(bad)
         with pytest.raises(InputError):
             read_baseline(tmp_path)
+
+
+def test_many_launches_share_a_minute_and_few_have_all_they_want() -> None:
+    from edge.gate_times import ALL_S, SECONDS, WARMUP_S, _share
+
+    assert _share(0) == _share(3) == 1.0
+    assert _share(108) * 108 * (SECONDS + WARMUP_S) == pytest.approx(ALL_S)
