@@ -4,8 +4,8 @@
 
 Takes the bundles of the five shipped students in a folder, writes budgets that each of their files holds and a baseline
 of the same networks in other bytes, and prints seconds as JSON: of `edge gate --stage file` (at most 5 are wanted), and
-of the whole gate, with the metric of each INT8 file on 100 samples, a p90 of every file on this machine, and pairs of every INT8 file
-against its baseline (at most 180). Exit codes are those of the gate; 6 means that the machine is too busy.
+of the whole gate (at most 180), with the metric of each INT8 file on 100 samples, a p90 of every file on this machine,
+and pairs of every INT8 file against its baseline. Exit codes are those of the gate; 6: the machine is too busy.
 """
 
 from __future__ import annotations
