@@ -17,6 +17,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -132,7 +133,7 @@ class Node:
         """Return a list of texts, fit to be shown; none where it is absent."""
         return () if self.absent else tuple(item.text() for item in self.items())
 
-    def word(self, known: type[Any]) -> str:
+    def word(self, known: type[StrEnum]) -> str:
         """Return a word of an enumeration."""
         if not isinstance(self.value, str) or self.value not in list(known):
             self.refuse(" | ".join(known))
