@@ -6,8 +6,8 @@ that sets it holds, as in a `.gitignore`, so that a rule for all comes first and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ..runtime.errors import InputError
@@ -62,6 +62,7 @@ class Budget:
 
     Attributes:
         line: of the budget in its file, from 1; 0 where that is not known.
+        lines: of its keys.
     """
 
     model: str = "*"
@@ -81,6 +82,7 @@ class Budget:
     threads: int = 1
     evidence: str = "measured"
     line: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "variant"):
@@ -151,6 +153,11 @@ class Limit:
     name: str
     value: float | str | bool
     budget: Budget
+
+    @property
+    def line(self) -> int:
+        """Where it stands in its file; 0 where that is not known."""
+        return self.budget.lines.get(self.name, self.budget.line)
 
     @property
     def timed(self) -> bool:

@@ -51,7 +51,7 @@ def accuracy_check(subject: Subject, limit: Limit, loss: Loss | str) -> Check:
     """
     most = limit.value
     assert isinstance(most, int | float)
-    facts: dict[str, Any] = {"limit": most, "unit": "points", "line": limit.budget.line}
+    facts: dict[str, Any] = {"limit": most, "unit": "points", "line": limit.line}
     if isinstance(loss, str):
         return checked(subject, STAGE, "metric_drop", Verdict.NO, why=f"missing evidence: {loss}", **facts)
     verdict, told = judge_drop(loss, most)

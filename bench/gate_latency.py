@@ -113,4 +113,4 @@ def _judge(subject: Subject, limit: Limit, row: Timing) -> Check:
 def _check(subject: Subject, limit: Limit, verdict: Verdict, **facts: Any) -> Check:
     budget, unit = limit.budget, "%" if limit.name == "slower_percent" else "ms"
     named = {"device": budget.device, "threads": budget.threads, "limit": limit.value, "unit": unit}
-    return checked(subject, STAGE, limit.name, verdict, line=budget.line, **{**named, **facts})
+    return checked(subject, STAGE, limit.name, verdict, line=limit.line, **{**named, **facts})

@@ -93,5 +93,5 @@ def _first(*values: float | Limit | None) -> float:
 
 
 def _source(used: Iterable[Limit]) -> str:
-    lines = sorted({limit.budget.line for limit in used if limit.budget.line})
+    lines = sorted({limit.line for limit in used if limit.line})
     return f"edge.toml line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else ""

@@ -23,6 +23,7 @@ from .runtime.errors import InputError
 __all__ = ["Order", "run_gate"]
 
 OF_BASELINE = ("same_output", "slower_percent")  # limits that need one
+LEAST_TOLD_S = 0.1
 ALWAYS = ("manifest", "precision")  # looked at whatever a budget asks
 
 
@@ -106,14 +107,15 @@ def run_gate(
 
 
 class _Clock:
-    """Says how long each stage took."""
+    """Says how long each stage took that took any time."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._began = say, monotonic()
 
     def lap(self, stage: str) -> None:
         began, self._began = self._began, monotonic()
-        self._say(f"stage {stage}: {self._began - began:.1f} s")
+        if self._began - began >= LEAST_TOLD_S:
+            self._say(f"stage {stage}: {self._began - began:.1f} s")
 
 
 def _without_baseline(subject: Subject) -> Subject:

@@ -134,7 +134,12 @@ def profile(file: str, text: Text = as_it_is, layers: int = 15, **changes: Any) 
         {"name": text(f"conv {number}"), "op": text("Conv"), "ms": 0.1, "time_share": share, "mac_share": share}
         for number in range(layers)
     ]
-    told = {"file": text(file), "sha256": digest(file), "engine": text("litert"), "how": text("by cutting")}
+    told: dict[str, Any] = {
+        "file": text(file),
+        "sha256": digest(file),
+        "engine": text("litert"),
+        "how": text("by cutting"),
+    }
     told |= {"total_ms": 1.5, "layers": parts, **changes}
     return {"schema": 1, "command": "bench --profile", "profiles": [told], "text": "for people"}
 

@@ -40,7 +40,7 @@ def judged(
     paths = [write_json(folder / "b.json", results(rows))] if rows else []
     evals = [write_json(folder / "e.json", evaluation(metrics))] if metrics else []
     facts = read_facts([write_bundle(folder)], paths, evals)
-    found = judge(facts.bundles[0], facts, lambda *file: limits_for(*file, budgets, Given(**given)))
+    found = judge(facts.bundles[0], facts, lambda bundle, variant: limits_for(bundle, variant, budgets, Given(**given)))
     return {one.variant.file: one for one in found}
 
 
@@ -80,8 +80,13 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("evidence", ["measured", "predicted"])
 def test_a_row_gets_the_verdict_and_the_words_of_the_gate(tmp_path: Path, name: str, evidence: str) -> None:
-    limit = {"p50_ms": 3.0} if evidence == "predicted" else {"p90_ms": 3.0}
-    budget = Budget(variant="int8.tflite", evidence=evidence, **limit)
+    predicting = evidence == "predicted"
+    budget = Budget(
+        variant="int8.tflite",
+        evidence=evidence,
+        p50_ms=3.0 if predicting else None,
+        p90_ms=None if predicting else 3.0,
+    )
 
     found = judged(tmp_path, [budget], [ROWS[name]])[TFLITE]
 
@@ -122,7 +127,7 @@ def test_decibels_of_a_budget_go_before_what_the_export_held(tmp_path: Path) -> 
     facts = read_facts([write_bundle(tmp_path, variants=values)], [], [])
 
     def parity(*budgets: Budget) -> list[str]:
-        found = judge(facts.bundles[0], facts, lambda *file: limits_for(*file, budgets, Given()))
+        found = judge(facts.bundles[0], facts, lambda bundle, variant: limits_for(bundle, variant, budgets, Given()))
         return [str(one.parity) for one in found]
 
     assert parity(Budget(parity="card")) == ["pass", "pass", "no"]
@@ -156,7 +161,7 @@ def test_figures_of_another_file_of_that_name_are_left_out_and_said(tmp_path: Pa
     paths = [write_json(tmp_path / "p.json", profile(ONNX, sha256="e" * 64))]
 
     facts = read_facts([write_bundle(tmp_path)], paths, [write_json(tmp_path / "e.json", metrics)])
-    page = build_page(facts, lambda *file: limits_for(*file, (), Given()))
+    page = build_page(facts, lambda bundle, variant: limits_for(bundle, variant, (), Given()))
 
     assert page.summary["left_out"] == [
         f"1 profiles of other files: {ONNX} (another file of that name)",
@@ -173,6 +178,6 @@ def test_figures_without_a_hash_go_by_name(tmp_path: Path) -> None:
         del target["sha256"]
 
     facts = read_facts([write_bundle(tmp_path)], [], [write_json(tmp_path / "e.json", metrics)])
-    page = build_page(facts, lambda *file: limits_for(*file, (), Given()))
+    page = build_page(facts, lambda bundle, variant: limits_for(bundle, variant, (), Given()))
 
     assert [file["value"] for file in page.values["models"][0]["files"]] == ["0.240", "\N{EN DASH}", "0.230"]

@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def seed_text(folder: Path, kind: str) -> Path:
     return path
 
 
-SEEDS = {
+SEEDS: dict[str, Callable[[Path], Path]] = {
     "checkpoint zip": lambda folder: seed_checkpoint(folder, "zip"),
     "checkpoint legacy": lambda folder: seed_checkpoint(folder, "legacy"),
     "checkpoint safetensors": lambda folder: seed_checkpoint(folder, "safetensors"),
@@ -101,7 +102,8 @@ def limit() -> None:
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_mutants_of_an_input_are_answered_and_kill_nobody(tmp_path: Path, name: str) -> None:
-    words = [sys.executable, "-m", "tests.edge.fuzz_inputs", name.split()[0], SEEDS[name](tmp_path), str(COUNT)]
+    seed = str(SEEDS[name](tmp_path))
+    words = [sys.executable, "-m", "tests.edge.fuzz_inputs", name.split()[0], seed, str(COUNT)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
     done = subprocess.run(

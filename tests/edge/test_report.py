@@ -239,7 +239,7 @@ def test_budgets_come_from_edge_toml_as_for_the_gate(report: Run, tmp_path: Path
         return [file["verdict"] for file in json.loads(out)["models"][0]["files"]]
 
     assert verdicts() == ["inconclusive", "no", "inconclusive"]
-    assert "edge.toml line 1" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "edge.toml line 3" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert verdicts("--config", tmp_path / "other.toml") == ["no"] * 3
     assert verdicts("--max-bytes", "2e6") == ["inconclusive"] * 3
 
