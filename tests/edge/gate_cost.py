@@ -4,7 +4,7 @@
 
 Takes the bundles of the five shipped students in a folder, writes budgets that each of their files holds and a baseline
 of the same networks in other bytes, and prints seconds as JSON: of `edge gate --stage file` (at most 5 are wanted), and
-of the whole gate (at most 180), with the metric of each INT8 file on 100 samples, a p90 of every file on this machine,
+of the whole gate (at most 180), with the metric of each INT8 file on 50 samples, a p90 of every file on this machine,
 and pairs of every INT8 file against its baseline. Exit codes are those of the gate; 6: the machine is too busy.
 """
 
@@ -22,7 +22,7 @@ STUDENTS = ("emotion-student-234k", "face-nanob", "face-nanob-dense", "pose-stud
 BUDGETS = """\
 [defaults]
 baseline = "accepted"
-samples = 100
+samples = 50
 [[budget]]
 size_bytes = 100_000_000
 parity = "card"
