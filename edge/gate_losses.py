@@ -70,7 +70,7 @@ def _of_family(
     count: int | None,
     say: Callable[[str], None],
 ) -> dict[str, list[Loss | str]]:
-    """Judge all files of a family, and what they are compared with, on samples that are drawn once, for that is dear."""
+    """Judge all files of a family, and what they are compared with, on samples that are drawn once for all of them."""
     from .models.data.open import open_source
     from .models.evaluate import evaluate_all, paired_drop
 
