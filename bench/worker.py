@@ -22,6 +22,7 @@ import signal
 import sys
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from time import perf_counter, process_time
 from typing import Any, TextIO
 
@@ -34,6 +35,7 @@ __all__ = ["SCHEMA", "infer_loop", "main", "read_source", "work"]
 SCHEMA = 1
 FLUSH_S = 0.5  # of timed work between two lines
 FLUSH_RUNS = 2000
+BLOCK_S = 0.01  # of calls with nothing but a stamp between them: behind a network, every line of Python is cold
 LEAST_WARM = 2
 MODULES = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert.interpreter"}
 
@@ -135,29 +137,49 @@ def infer_loop(call: Callable[[], object], runs: int, seconds: float, say: Say) 
         call: what is timed.
         runs, seconds: it ends when both are over.
         say: takes each line: event "infer", `wall_ms` and `cpu_ms` of every call since the last line, milliseconds.
+            Calls shorter than 10 ms share their processor time evenly with those beside them.
     """
-    wall_ms: list[float] = []
-    cpu_ms: list[float] = []
-    done, began = 0, perf_counter()
+    blocks: list[tuple[list[float], float]] = []
+    done, kept, block, began = 0, 0, 1, perf_counter()
     flushed = began
-    cpu = process_time()
     while True:
-        wall = perf_counter()
-        call()
-        now = perf_counter()
-        # One look at this clock a run, for it is a call into the kernel: our own microsecond of notes is counted too.
-        before, cpu = cpu, process_time()
-        wall_ms.append((now - wall) * 1e3)
-        cpu_ms.append((cpu - before) * 1e3)
-        done += 1
+        stamps, cpu = _block(call, block)
+        blocks.append((stamps, cpu))
+        done += block
+        kept += block
+        now = stamps[-1]
         over = done >= runs and now - began >= seconds
-        if over or now - flushed >= FLUSH_S or len(wall_ms) >= FLUSH_RUNS:
-            say({"event": "infer", "wall_ms": _rounded(wall_ms), "cpu_ms": _rounded(cpu_ms)})
-            wall_ms, cpu_ms = [], []
+        if over or now - flushed >= FLUSH_S or kept >= FLUSH_RUNS:
+            say({"event": "infer", **_samples(blocks)})
             if over:
                 return
+            blocks, kept = [], 0
             call()  # untimed: writing the line has cooled the caches
-            flushed, cpu = perf_counter(), process_time()
+            flushed = perf_counter()
+        block = max(1, min(int(BLOCK_S * block / max(now - stamps[0], 1e-9)), FLUSH_RUNS - kept))
+        if done < runs:
+            block = min(block, runs - done)
+
+
+def _block(call: Callable[[], object], count: int) -> tuple[list[float], float]:
+    """Return the clock before the first of so many calls and after each, and the processor time of all; seconds."""
+    stamps: list[float] = []
+    stamp, clock = stamps.append, perf_counter
+    cpu = process_time()
+    stamp(clock())
+    for _ in range(count):
+        call()
+        stamp(clock())
+    return stamps, process_time() - cpu
+
+
+def _samples(blocks: list[tuple[list[float], float]]) -> dict[str, list[float]]:
+    walls = [after - before for stamps, _ in blocks for before, after in pairwise(stamps)]
+    shares = [cpu / (len(stamps) - 1) for stamps, cpu in blocks for _ in stamps[1:]]
+    return {
+        "wall_ms": _rounded(wall * 1e3 for wall in walls),
+        "cpu_ms": _rounded(share * 1e3 for share in shares),
+    }
 
 
 def _frame_loop(frame: Callable[[], tuple[float, float, float]], runs: int, seconds: float, say: Say) -> None:

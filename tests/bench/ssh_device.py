@@ -8,13 +8,21 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import pytest
+
 from edge.bench.config import DeviceConfig
 from edge.bench.launch import Launch
-from edge.bench.loopback_sshd import HOST, LoopbackSshd
+from edge.bench.loopback_sshd import HOST, LoopbackSshd, missing_ssh
 from edge.bench.plan import Plan
 from edge.bench.ssh import SshDevice
-from edge.runtime.errors import EdgeError
+from edge.runtime.errors import DeviceError, EdgeError, one_line
 
+NEEDS_SSH = [
+    pytest.mark.skipif(bool(missing_ssh()), reason=missing_ssh()),
+    pytest.mark.skipif(
+        sys.prefix == sys.base_prefix, reason="not in a virtual environment whose packages could be used"
+    ),
+]
 WORKER, AGENT = "edge.bench.worker", "import sys;v="
 QUICK: dict[str, Any] = {"artifact": "", "engine": "onnxruntime", "warmup_s": 0.0, "seconds": 0.0, "stages_s": 0.0}
 
@@ -71,3 +79,20 @@ def processes(words: str, mark: str) -> list[int]:
         if words.encode() in command and mark.encode() in around:
             found.append(int(entry.name))
     return found
+
+
+def cache_names(folder: Path) -> list[str]:
+    """Return what the device keeps, long names by their suffix."""
+    found = (folder / "home/.cache/edge-bench").glob("*")
+    return sorted(path.suffix or "payload" if len(path.stem) == 64 else path.name for path in found)
+
+
+def fails(device: SshDevice, message: str) -> DeviceError:
+    with device, pytest.raises(DeviceError, match=message) as caught:
+        device.connect()
+    assert caught.value.exit_code == 4
+    line = one_line(caught.value)
+    assert line.isprintable()
+    assert len(line) <= 300
+    assert caught.value.hint
+    return caught.value
