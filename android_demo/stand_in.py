@@ -1,9 +1,9 @@
-"""Build the app's harness for this machine's JVM: what `python -m edge.bench.loopback_android` runs in place of the app.
+"""Build the app's harness for this machine's JVM, which `python -m edge.bench.loopback_android` runs in the app's place.
 
     python android_demo/stand_in.py INTO      INTO/classes and INTO/jars
 
-The classes are the app's own plain Java, and a few of `stand_in/` in place of what Android gives; the jars are TFLite for
-the JVM, of Maven Central and pinned by SHA-256 as all that the app is built of.
+The classes are the app's own plain Java, and a few of `stand_in/` in place of what Android gives; the jars are TFLite
+for the JVM, of Maven Central and pinned by SHA-256 as all that the app is built of.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from artifacts import BuildError, fetch, path_of
 
 HERE = Path(__file__).resolve().parent
 JARS = ("tflite-jvm", "tflite-jvm-native", "javacpp", "javacpp-native")
-JAVAC = ("javac", "--release", "8", "-Xlint:all,-options,-path,-classfile", "-Werror", "-proc:none", "-encoding", "UTF-8")
+JAVAC = (
+    "javac",
+    "--release",
+    "8",
+    "-Xlint:all,-options,-path,-classfile",
+    "-Werror",
+    "-proc:none",
+    "-encoding",
+    "UTF-8",
+)
 
 
 def main() -> int:

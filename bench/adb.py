@@ -238,6 +238,9 @@ class Stream:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(POLL_S)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
     def _check_end(self) -> None:
         code = self._process.wait()

@@ -33,12 +33,13 @@ from .adb_errors import MIN_API, PACKAGE
 from .agreement import held_against_host
 from .android_lines import Outputs, instrument_events
 from .android_state import SCRIPT, cpu_list, read_state
+from .config import PHONE_COOL_C
 from .device import Evidence
 from .launch import Launch, read_launch
 from .plan import Plan
 from .worker import read_source
 
-__all__ = ["APK", "COOL_C", "ENGINE", "AndroidDevice"]
+__all__ = ["APK", "ENGINE", "AndroidDevice"]
 
 Float32 = NDArray[np.float32]
 APK = Path("build") / "android" / "edge-demo.apk"  # where android_demo/build.py puts it
@@ -49,7 +50,6 @@ SCHEMA = 1
 SILENCE_S = 120.0  # the slowest first inference
 LAUNCH_S = 300.0  # beyond what a plan asks for
 CLEAN_S = 10.0
-COOL_C = 40.0
 COOL_S = 300.0
 COOL_POLL_S = 5.0
 # What the app knows better than the shell does.
@@ -86,7 +86,7 @@ class AndroidDevice:
         serial: str = "",
         app: bool = False,
         apk: Path | None = None,
-        cool_c: float = COOL_C,
+        cool_c: float = PHONE_COOL_C,
         cool_s: float = COOL_S,
         timeout_s: float = 0.0,
         tell: Callable[[str], None] = lambda text: None,
@@ -294,7 +294,15 @@ class AndroidDevice:
             if kind in ("start", "done") and isinstance(event.get("environment"), dict):
                 before = self._state if kind == "start" else read_state(self._adb.shell(SCRIPT))
                 event["environment"] = self._merged(before or {}, event["environment"])
+            if kind == "loaded" and isinstance(engine := event.get("engine"), dict):
+                self._tell_backend(engine)
             yield json.dumps(event)
+
+    def _tell_backend(self, engine: dict[str, Any]) -> None:
+        """Tell when something else than what was asked for executes the model."""
+        asked, runs = (str(engine.get(f"backend_{name}"))[:40] for name in ("requested", "actual"))
+        if asked != runs:
+            self._tell(f"{self.name}: asked for {asked}, runs on {runs}: {str(engine.get('backend_reason'))[:120]}")
 
     def _merged(self, state: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
         both = {**state, **{name: told.get(name) for name in OF_APP}, "affinity": None, "app": self._installed[:16]}

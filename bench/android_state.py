@@ -10,20 +10,23 @@ __all__ = ["SCRIPT", "cpu_list", "is_emulated", "read_state"]
 
 MARK = "@edge "
 # One round trip. Whatever a phone does not let its shell see stays empty.
-SCRIPT = "; ".join(
-    f"echo '{MARK}{name}'; {command} 2>/dev/null"
-    for name, command in (
-        ("props", "getprop"),
-        ("machine", "uname -m"),
-        ("load", "cat /proc/loadavg"),
-        ("governor", "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        ("clocks", "cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"),
-        ("most", "cat /sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"),
-        ("battery", "dumpsys battery"),
-        ("thermal", "dumpsys thermalservice"),
-        ("saver", "settings get global low_power"),
+SCRIPT = (
+    "; ".join(
+        f"echo '{MARK}{name}'; {command} 2>/dev/null"
+        for name, command in (
+            ("props", "getprop"),
+            ("machine", "uname -m"),
+            ("load", "cat /proc/loadavg"),
+            ("governor", "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            ("clocks", "cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"),
+            ("most", "cat /sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"),
+            ("battery", "dumpsys battery"),
+            ("thermal", "dumpsys thermalservice"),
+            ("saver", "settings get global low_power"),
+        )
     )
-) + "; :"
+    + "; :"
+)
 EMULATORS = ("goldfish", "ranchu", "cutf", "vsoc", "vbox86", "redroid")
 ARM_ABIS = ("arm64-v8a", "armeabi-v7a", "armeabi")
 ARM_MACHINES = ("aarch64", "armv8", "armv7")

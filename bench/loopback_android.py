@@ -12,6 +12,7 @@ nothing of a phone, and `android_state.is_emulated` sees through it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -100,14 +101,15 @@ class StandIn:
             "room": f"{room_mb}m",
             "locked": locked,
         }
-        self._process = subprocess.Popen(
-            [*_namespaces(), sys.executable, "-I", "-S", android_stand_in.__file__, json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(self._folder / "log").open("wb"),
-            text=True,
-            start_new_session=True,
-        )
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*_namespaces(), sys.executable, "-I", "-S", android_stand_in.__file__, json.dumps(order)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
         try:
             self._expect("ready")
             for serial in self.serials:
@@ -136,7 +138,10 @@ class StandIn:
         self, *, celsius: float = 31.0, thermal_status: int = 0, low_power: bool = False, clock_khz: int = 1_800_000
     ) -> None:
         """Let the phones say how warm they are, how much they throttle, and how fast they run."""
-        self._write("battery", f"Current Battery Service state:\n  USB powered: true\n  level: 80\n  temperature: {celsius * 10:.0f}\n")
+        self._write(
+            "battery",
+            f"Current Battery Service state:\n  USB powered: true\n  level: 80\n  temperature: {celsius * 10:.0f}\n",
+        )
         self._write(
             "thermalservice",
             f"IsStatusOverride: false\nThermal Status: {thermal_status}\nCurrent temperatures from HAL:\n"
@@ -220,6 +225,8 @@ def missing(folder: Path) -> str:
         return f"no {' and no '.join(absent)} on this machine (apt-get install adb openjdk-17-jdk-headless)"
     if not (folder / "built").is_file():
         return f"nothing was built: {HINT}"
+    if DEMO.is_dir() and (folder / "built").read_text() != _sources():
+        return f"it was built of other sources of the app than are here: {HINT}"
     done = subprocess.run([*_namespaces(), "true"], check=False, capture_output=True, text=True)
     return f"this machine allows no namespaces: {done.stderr.strip()[-80:]}" if done.returncode else ""
 
@@ -248,7 +255,15 @@ def build(folder: Path) -> None:
                 _call(["dpkg-deb", "--extract", str(package), str(unpacked)], "cannot unpack adbd")
             unpacked.replace(folder / "trixie")
     _call([sys.executable, str(DEMO / "stand_in.py"), str(folder / "harness")], "cannot build the app's harness")
-    (folder / "built").touch()
+    (folder / "built").write_text(_sources())
+
+
+def _sources() -> str:
+    """Return the SHA-256 of all Java that the harness is made of."""
+    digest = hashlib.sha256()
+    for path in sorted([*(DEMO / "java/edge/vision/core").glob("*.java"), *(DEMO / "stand_in").rglob("*.java")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _fetch_adbd(scratch: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import android.app.Instrumentation;
 import android.content.Intent;
 import android.os.Bundle;
 import android.os.ParcelFileDescriptor;
+import android.os.SystemClock;
 import edge.vision.core.BenchLoop;
 import edge.vision.core.BenchPlan;
 import edge.vision.core.Refusal;
@@ -30,6 +31,8 @@ import java.util.Locale;
 public final class Bench extends Instrumentation {
     private static final String KEY = "edge";
     private static final String PLAIN_PATH = "/[A-Za-z0-9/._-]+";
+    private static final int SCREEN_MS = 10_000;
+    private static final int STEP_MS = 50;
 
     private String plan;
 
@@ -44,28 +47,35 @@ public final class Bench extends Instrumentation {
     public void onStart() {
         super.onStart();
         File folder = new File(getTargetContext().getCacheDir(), "bench");
-        Activity screen = null;
         int code;
         try {
             empty(folder);
             String json = text(plan);
             if (BenchPlan.fromJson(json).app) {
-                screen = startActivitySync(BenchActivity.watched(getTargetContext())
-                        .addFlags(Intent.FLAG_ACTIVITY_NEW_TASK));
+                showScreen();
             }
             code = BenchLoop.run(json, new Phone(
                     getTargetContext(), Backend.XNNPACK, item -> fetched(item, folder), this::say));
         } catch (Refusal refused) {
             code = BenchLoop.failed(this::say, BenchLoop.REFUSED, refused.getMessage());
         } finally {
-            if (screen != null) {
-                screen.finish();
-            }
             empty(folder);
         }
         Bundle result = new Bundle();
         result.putInt("exit_code", code);
         finish(code == BenchLoop.DONE ? Activity.RESULT_OK : Activity.RESULT_CANCELED, result);
+    }
+
+    /** Brings the app's screen to the front: what is not seen gets slower cores. */
+    private void showScreen() {
+        getTargetContext().startActivity(
+                BenchActivity.watched(getTargetContext()).addFlags(Intent.FLAG_ACTIVITY_NEW_TASK));
+        for (int waited = 0; !BenchActivity.inFront; waited += STEP_MS) {
+            if (waited > SCREEN_MS) {
+                throw new Refusal("the app's screen does not come to the front; unlock the phone");
+            }
+            SystemClock.sleep(STEP_MS);
+        }
     }
 
     private void say(String line) {

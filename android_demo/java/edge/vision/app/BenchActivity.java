@@ -29,6 +29,9 @@ import java.util.Random;
 public final class BenchActivity extends Activity {
     private static final String NOISE = "noise";
 
+    /** Whether this screen is the one that the user sees. */
+    static volatile boolean inFront;
+
     private TextView text;
     private Button share;
     private volatile boolean stopped;
@@ -78,6 +81,18 @@ public final class BenchActivity extends Activity {
     protected void onSaveInstanceState(Bundle out) {
         super.onSaveInstanceState(out);
         out.putString("report", report);
+    }
+
+    @Override
+    protected void onResume() {
+        super.onResume();
+        inFront = true;
+    }
+
+    @Override
+    protected void onPause() {
+        inFront = false;
+        super.onPause();
     }
 
     @Override
