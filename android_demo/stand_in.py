@@ -1,4 +1,4 @@
-"""Build the app's harness for this machine's JVM, which `python -m edge.bench.loopback_android` runs in the app's place.
+"""Build the app's harness for this machine's JVM: what `edge.bench.loopback_android` runs in the app's place.
 
     python android_demo/stand_in.py INTO      INTO/classes and INTO/jars
 

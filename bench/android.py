@@ -52,6 +52,7 @@ LAUNCH_S = 300.0  # beyond what a plan asks for
 CLEAN_S = 10.0
 COOL_S = 300.0
 COOL_POLL_S = 5.0
+MOST_PACE_MS = 1e5  # of a fixed piece of work of some milliseconds
 # What the app knows better than the shell does.
 OF_APP = ("cores", "memory_bytes", "probe_ms")
 
@@ -310,8 +311,9 @@ class AndroidDevice:
             both["affinity"] = cpu_list(allowed)
         heat = [value for value in (state.get("thermal_status"), told.get("thermal_status")) if isinstance(value, int)]
         both["thermal_status"] = max(heat, default=None)
-        if self.evidence is Evidence.SIMULATED:  # its clock says nothing of a phone
-            both["probe_ms"] = None
+        pace = told.get("probe_ms")
+        if self.evidence is Evidence.SIMULATED or not isinstance(pace, int | float) or not 0 < pace < MOST_PACE_MS:
+            both["probe_ms"] = None  # of a stand-in, whose clock says nothing of a phone, and of an app that lies
         return both
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ..runtime.card import Card
 from ..runtime.errors import DeviceError
 from .adb_errors import PACKAGE, adb_error
+from .launch import read_event
 
 __all__ = ["Outputs", "instrument_events"]
 
@@ -39,7 +39,7 @@ def instrument_events(lines: Iterable[str], serial: str) -> Iterator[dict[str, A
         if number > MAX_LINES:
             raise DeviceError(f"`{serial}` does not stop talking", got=f"{number:,} lines")
         if line.startswith(EVENT):
-            yield _event(line.removeprefix(EVENT), serial)
+            yield read_event(line.removeprefix(EVENT), number)
         elif TROUBLE.search(line):
             raise adb_error(serial, line)
         elif found := CRASH.match(line):
@@ -96,13 +96,3 @@ class Outputs:
             if filled != len(values):
                 raise DeviceError(f"the app's output `{spec.name}` is not whole", expected=len(values), got=filled)
         return {spec.name: values.reshape(spec.shape) for spec, values in zip(self._specs, self._values, strict=True)}
-
-
-def _event(text: str, serial: str) -> dict[str, Any]:
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise DeviceError(f"the app on `{serial}` sent what is not JSON", got=text[:60]) from exc
-    if not isinstance(event, dict):
-        raise DeviceError(f"the app on `{serial}` sent what is no event", got=text[:60])
-    return event

@@ -79,11 +79,10 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         reasons.append(f"throttled: thermal status {heat[0]}, then {heat[1]}")
     if any(state.get("low_power") for state in (before, after)):
         reasons.append("the battery saver was on")
-    probes = [state.get("probe_ms") for state in (before, after)]
-    if all(isinstance(value, int | float) and value > 0 for value in probes):
-        change = probes[1] / probes[0] - 1
-        if abs(change) > PROBE_CHANGE:
-            reasons.append(f"the processor's pace changed: a fixed piece of work took {100 * change:+.0f} % afterwards")
+    first, last = before.get("probe_ms"), after.get("probe_ms")
+    if first and last and abs(last / first - 1) > PROBE_CHANGE:
+        percent = 100 * (last / first - 1)
+        reasons.append(f"the processor's pace changed: a fixed piece of work took {percent:+.0f} % afterwards")
     first, last = before.get("clock_khz"), after.get("clock_khz")
     held = before.get("governor") == "performance" and after.get("governor") == "performance"
     if held and first and last and abs(last / first - 1) > CLOCK_CHANGE:

@@ -16,12 +16,10 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -33,6 +31,8 @@ from . import android_stand_in
 from .adb import find_adb
 from .adb_errors import PACKAGE
 from .android_stand_in import FIRST_PORT
+from .debian_packages import downloaded, run_tool
+from .serving import until_stopped
 
 __all__ = ["PROPS", "VARIABLE", "StandIn", "build", "default_folder", "missing"]
 
@@ -252,9 +252,9 @@ def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="edge-adbd-", dir=folder) as name:
             unpacked = Path(name) / "unpacked"
             for package in _fetch_adbd(Path(name)):
-                _call(["dpkg-deb", "--extract", str(package), str(unpacked)], "cannot unpack adbd")
+                run_tool(["dpkg-deb", "--extract", str(package), str(unpacked)], "cannot unpack adbd")
             unpacked.replace(folder / "trixie")
-    _call([sys.executable, str(DEMO / "stand_in.py"), str(folder / "harness")], "cannot build the app's harness")
+    run_tool([sys.executable, str(DEMO / "stand_in.py"), str(folder / "harness")], "cannot build the app's harness")
     (folder / "built").write_text(_sources())
 
 
@@ -267,29 +267,12 @@ def _sources() -> str:
 
 
 def _fetch_adbd(scratch: Path) -> list[Path]:
-    """Return adbd's package and all that it needs, fetched by an apt that knows nothing of this machine's packages."""
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (scratch / name).mkdir(parents=True)
-    (scratch / "status").touch()
+    """Return adbd's package of a newer Debian than this may be, and all that it needs."""
     signed = f"[signed-by={KEYRING}] " if KEYRING.is_file() else ""
-    (scratch / "sources.list").write_text(f"deb {signed}{_mirror()} {SUITE} main\n")
-    settings = scratch / "apt.conf"
-    settings.write_text(
-        f"""#clear APT::Update;
-APT::Sandbox::User "{"root" if os.geteuid() == 0 else ""}";
-Acquire::Languages "none";
-Dir::Etc::SourceList "{scratch}/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::State "{scratch}/state";
-Dir::State::status "{scratch}/status";
-Dir::Cache "{scratch}/cache";
-Debug::NoLocking "1";
-"""
-    )
-    apt = ["apt-get", "--quiet", "--config-file", str(settings)]
-    _call([*apt, "update"], f"cannot fetch the list of Debian {SUITE}'s packages")
-    _call([*apt, "--yes", "--download-only", "--no-install-recommends", "install", "adbd"], "cannot fetch adbd")
-    return sorted((scratch / "cache/archives").glob("*.deb"))
+    sources = scratch / "sources.list"
+    sources.write_text(f"deb {signed}{_mirror()} {SUITE} main\n")
+    own = f'Dir::Etc::SourceList "{sources}";\nDir::Etc::SourceParts "/dev/null";\nAcquire::Languages "none";\n'
+    return downloaded(scratch, ["adbd"], f"adbd of Debian {SUITE}", own)
 
 
 def _mirror() -> str:
@@ -305,15 +288,6 @@ def _mirror() -> str:
 def _namespaces() -> list[str]:
     own = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     return ["unshare", *own, "--net", "--mount", "--pid", "--fork", "--kill-child"]
-
-
-def _call(command: Sequence[str], failed: str) -> None:
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"}
-    )
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise DeviceError(failed, got=lines[-1][:160] if lines else f"{command[0]} ended with {done.returncode}")
 
 
 def _last_line(path: Path) -> str:
@@ -350,12 +324,7 @@ def _serve(folder: Path, phones: int) -> None:
         for key, value in stand_in.environment.items():
             click.echo(f"export {key}={value}")
         click.echo(f"{', '.join(stand_in.serials)}: for `edge bench --device android`; the app is {PACKAGE}", err=True)
-        stop = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            click.echo("ended", err=True)
+        until_stopped()
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ class TestLines:
 
     @pytest.mark.parametrize("text", ["{", "[]", "1", "\x00", '{"event":' * 9999])
     def test_what_is_no_event_is_told(self, text: str) -> None:
-        with pytest.raises(DeviceError, match="sent what is no"):
+        with pytest.raises(DeviceError, match="of the device's answer is no"):
             list(instrument_events([f"INSTRUMENTATION_STATUS: edge={text}"], "S"))
 
 

@@ -28,7 +28,7 @@ from edge.bench.plan import Plan
 from edge.bench.record import Artifact
 from edge.bench.schema import bench_schema
 from edge.bench_devices import Phone, is_phone, open_device, runs_on
-from edge.runtime.card import Card, InputSpec, OutputSpec
+from edge.runtime.card import Card, DecoderSpec, InputSpec, OutputSpec
 from edge.runtime.errors import DeviceError, InputError, one_line
 
 from .ssh_device import QUICK, Running, wait_until
@@ -84,7 +84,7 @@ def refusal(device: AndroidDevice, artifact: Path, plan: Plan = PLAN) -> DeviceE
     with pytest.raises(DeviceError) as caught:
         device.launch(artifact, plan, None, launch)
     assert caught.value.exit_code == 4
-    assert launch.error in one_line(caught.value)
+    assert str(launch.error) in one_line(caught.value)
     assert len(one_line(caught.value)) <= 300
     return caught.value
 
@@ -370,7 +370,7 @@ class TestFaults:
             model="tiny",
             input=InputSpec(shape=shape, layout="NHWC"),
             outputs=(OutputSpec(name="raw", shape=shape, layout="NHWC", meaning="pixels"),),
-            decoder={"name": "of-a-plug-in"},
+            decoder=DecoderSpec(name="of-a-plug-in"),
         )
 
         with AndroidDevice(apk=apk) as device, pytest.raises(InputError, match="`of-a-plug-in` is not known"):
@@ -390,7 +390,12 @@ class TestHeat:
         assert any("cooling down: battery 44.5 C" in line for line in lines)
 
         lines.clear()
-        fan = threading.Thread(target=lambda: (wait_until(lambda: bool(lines), "no word"), phone.set_state()))
+
+        def cool() -> None:
+            wait_until(lambda: bool(lines), "no word of cooling down")
+            phone.set_state()
+
+        fan = threading.Thread(target=cool)
         fan.start()
         with AndroidDevice(apk=apk, tell=lines.append) as device:
             assert device.launch(write_tflite(), PLAN, None, Launch()).complete
