@@ -73,7 +73,7 @@ class _Bench(click.Command):
     type=click.Choice(["any", "measured"]),
     default="any",
     show_default=True,
-    help="measured: refuse to predict a Raspberry Pi 4 that is not there.",
+    help="measured: refuse to predict a Raspberry Pi 4 that is not there, and a phone that is none.",
 )
 @click.option(
     "--emulate/--no-emulate",
@@ -88,7 +88,7 @@ class _Bench(click.Command):
     show_default=True,
     help="What executes the files; auto: whatever runs each one's format.",
 )
-@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads.  [default: 1,2; rpi4: 1,4]")
+@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads.  [default: 1,2; rpi4 and phones: 1,4]")
 @click.option("--input", "given", type=click.Path(path_type=Path), help="Picture or sound of the whole frames.")
 @click.option(
     "--stages/--no-stages", default=True, show_default=True, help="Time pre, infer and decode of whole frames."
