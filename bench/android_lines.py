@@ -35,11 +35,19 @@ def instrument_events(lines: Iterable[str], serial: str) -> Iterator[dict[str, A
         DeviceError: there is no such instrumentation, the app died, or a line is no event.
     """
     crash: list[str] = []
+    torn: DeviceError | None = None  # a line that breaks off is the last one of an app that died
     for number, line in enumerate(lines, 1):
         if number > MAX_LINES:
             raise DeviceError(f"`{serial}` does not stop talking", got=f"{number:,} lines")
         if line.startswith(EVENT):
-            yield read_event(line.removeprefix(EVENT), number)
+            if torn is not None:
+                raise torn
+            try:
+                event = read_event(line.removeprefix(EVENT), number)
+            except DeviceError as exc:
+                torn = exc
+            else:
+                yield event
         elif TROUBLE.search(line):
             raise adb_error(serial, line)
         elif found := CRASH.match(line):
@@ -52,6 +60,8 @@ def instrument_events(lines: Iterable[str], serial: str) -> Iterator[dict[str, A
             got=crash[-1][:120],
             hint=f"`adb logcat -d -s AndroidRuntime` says more; the app is {PACKAGE}",
         )
+    if torn is not None:
+        raise torn
 
 
 class Outputs:

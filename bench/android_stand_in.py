@@ -68,6 +68,7 @@ instrument)
     echo $! >/data/run/app
     wait $!
     if [ $? -gt 128 ]; then
+        echo # what was killed may have broken off in a line
         echo "INSTRUMENTATION_RESULT: shortMsg=Process crashed."
         echo "INSTRUMENTATION_CODE: 0"
     fi ;;

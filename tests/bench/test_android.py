@@ -182,6 +182,17 @@ class TestLines:
         with pytest.raises(DeviceError, match=r"the app on `S` was killed or crashed.*no tensorflowlite_jni"):
             list(instrument_events(lines, "S"))
 
+    def test_a_line_that_breaks_off_is_the_last_of_an_app_that_died(self) -> None:
+        start, torn = 'INSTRUMENTATION_STATUS: edge={"event":"start"}', 'INSTRUMENTATION_STATUS: edge={"event":"inf'
+        crashed = ["", "INSTRUMENTATION_RESULT: shortMsg=Process crashed.", "INSTRUMENTATION_CODE: 0"]
+        events = instrument_events([start, torn, *crashed], "S")
+
+        assert next(events) == {"event": "start"}
+        with pytest.raises(DeviceError, match="was killed or crashed"):
+            next(events)
+        with pytest.raises(DeviceError, match="line 1 of the device's answer is not JSON"):
+            next(instrument_events([torn, start], "S"))
+
     def test_an_app_without_a_benchmark_is_told(self) -> None:
         line = "INSTRUMENTATION_STATUS: Error=Unable to find instrumentation info for: ComponentInfo{a/b}"
 
