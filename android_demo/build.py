@@ -157,6 +157,7 @@ def link_resources(work: Path, facts: dict[str, str]) -> tuple[Path, list[Path]]
     """Return the APK of manifest and resources, and the Java sources, R.java among them."""
     text = (HERE / "AndroidManifest.xml").read_text(encoding="utf-8")
     manifest = work / "AndroidManifest.xml"
+    text = text.replace("${applicationId}", facts["application_id"])  # as Gradle does
     manifest.write_text(text.replace("<manifest ", f'<manifest package="{facts["application_id"]}" ', 1), "utf-8")
     compiled = work / "resources.zip"
     _run("aapt2", "compile", "--dir", HERE / "res", "-o", compiled)

@@ -3,6 +3,7 @@ package edge.vision.app;
 import android.os.Build;
 import edge.vision.core.Card;
 import edge.vision.core.Refusal;
+import edge.vision.core.Network;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -18,7 +19,7 @@ import org.tensorflow.lite.nnapi.NnApiDelegate;
  * One model in TFLite. It falls back to the CPU where the backend that was asked for is not to be had, and says so: what
  * was asked for, what runs, and why. One thread owns an engine from opening to closing.
  */
-final class Engine implements AutoCloseable {
+final class Engine implements Network {
     private static final int NNAPI_FROM = Build.VERSION_CODES.O_MR1; // Android 8.1
 
     final Backend requested;
@@ -62,8 +63,8 @@ final class Engine implements AutoCloseable {
         return reason;
     }
 
-    /** Returns the outputs in the order of the card, overwritten by the next call. */
-    float[][] run(float[] tensor) {
+    @Override
+    public float[][] run(float[] tensor) {
         input.clear();
         input.put(tensor);
         try {
