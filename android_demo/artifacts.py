@@ -17,6 +17,7 @@ __all__ = [
     "BuildError",
     "cache_folder",
     "fetch",
+    "maven_repository",
     "need_tools",
     "path_of",
     "sha256",
@@ -63,11 +64,10 @@ class Artifact:
     @property
     def in_maven(self) -> Path:
         """Where Maven's local repository has it."""
-        root = Path(os.environ.get("EDGE_MAVEN_REPOSITORY", Path.home() / ".m2" / "repository"))
-        return root.joinpath(*self.group.split("."), self.name, self.version, self.file_name)
+        return maven_repository().joinpath(*self.group.split("."), self.name, self.version, self.file_name)
 
 
-TENSORFLOW, BYTEDECO = "org.tensorflow", "org.bytedeco"
+TENSORFLOW = "org.tensorflow"
 ARTIFACTS = {
     # What goes into the app.
     "tflite": Artifact(
@@ -117,6 +117,12 @@ def cache_folder() -> Path:
     """Return where fetched files and the debug key are kept."""
     root = os.environ.get("EDGE_ANDROID_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-android"
+
+
+def maven_repository() -> Path:
+    """Return Maven's local repository."""
+    root = os.environ.get("EDGE_MAVEN_REPOSITORY")
+    return Path(root) if root else Path.home() / ".m2" / "repository"
 
 
 def path_of(key: str) -> Path:
@@ -184,6 +190,8 @@ def _get(artifact: Artifact) -> None:
     print(f"fetching {artifact.file_name}", file=sys.stderr)
     name = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.kind}"
     command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={name}", "-Dtransitive=false"]
+    if "EDGE_MAVEN_REPOSITORY" in os.environ:
+        command.append(f"-Dmaven.repo.local={maven_repository().resolve()}")
     done = subprocess.run(command, check=False, stdout=sys.stderr)
     if done.returncode or not artifact.in_maven.is_file():
         raise BuildError(f"maven cannot fetch `{artifact.file_name}`; it said why above")

@@ -3,6 +3,8 @@ package edge.vision.app;
 import android.os.Build;
 import edge.vision.core.Card;
 import edge.vision.core.Refusal;
+import edge.vision.core.TfliteCard;
+import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -28,10 +30,12 @@ final class Engine implements AutoCloseable {
     private final FloatBuffer input;
     private final ByteBuffer inputBytes;
     private final float[][] outputs;
+    private final int operators;
     private Interpreter interpreter;
     private NnApiDelegate delegate;
     private Backend actual;
     private String reason = "";
+    private int steps;
     private int[] order;
     private Map<Integer, Object> buffers;
 
@@ -41,6 +45,7 @@ final class Engine implements AutoCloseable {
         this.card = card;
         this.requested = requested;
         this.threads = threads;
+        operators = TfliteCard.operators(model);
         inputBytes = ByteBuffer.allocateDirect(4 * card.input.size()).order(ByteOrder.nativeOrder());
         input = inputBytes.asFloatBuffer();
         outputs = new float[card.outputs.size()][];
@@ -60,6 +65,16 @@ final class Engine implements AutoCloseable {
     /** Why it is not what was requested; empty where it is. */
     String reason() {
         return reason;
+    }
+
+    /** How many steps run, where a backend's whole share of ops between two others is one; -1: TFLite does not say. */
+    int steps() {
+        return steps;
+    }
+
+    /** How many ops the model's graph has. */
+    int operators() {
+        return operators;
     }
 
     /** Returns the outputs in the order of the card, overwritten by the next call. */
@@ -116,36 +131,57 @@ final class Engine implements AutoCloseable {
             NnApiDelegate.Options options = new NnApiDelegate.Options();
             options.setUseNnapiCpu(false); // its own CPU is slower than ours, and would run unseen
             delegate = new NnApiDelegate(options);
-            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(false).addDelegate(delegate));
-            actual = Backend.NNAPI;
-            return true;
         } catch (RuntimeException | UnsatisfiedLinkError failure) {
-            close();
-            reason = "NNAPI refused the model: " + failure.getMessage();
+            reason = "NNAPI is not to be had: " + failure.getMessage();
             return false;
         }
+        return opened(Backend.NNAPI, new Interpreter.Options().setUseXNNPACK(false).addDelegate(delegate));
     }
 
     private void openOnCpu() {
-        boolean fast = requested != Backend.CPU;
+        if (requested != Backend.CPU && opened(Backend.XNNPACK, new Interpreter.Options().setUseXNNPACK(true))) {
+            return;
+        }
         try {
-            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(fast));
+            open(new Interpreter.Options().setUseXNNPACK(false));
         } catch (IllegalArgumentException | IllegalStateException failure) {
             close();
             throw new Refusal("TFLite cannot run this file: " + failure.getMessage());
         }
-        actual = fast ? Backend.XNNPACK : Backend.CPU;
+        actual = Backend.CPU;
+    }
+
+    /** Opens on a backend; otherwise gives the reason, unless one from before stands, and closes again. */
+    private boolean opened(Backend backend, Interpreter.Options options) {
+        String why;
+        try {
+            open(options);
+            if (steps < 0 || steps < operators || operators == 1) {
+                actual = backend;
+                return true;
+            }
+            why = " took no op of this model";
+        } catch (Refusal refused) { // of the file, whatever runs it
+            close();
+            throw refused;
+        } catch (RuntimeException failure) {
+            why = " refused the model: " + failure.getMessage();
+        }
+        close();
+        reason = reason.isEmpty() ? backend + why : reason + "; " + backend + why;
+        return false;
     }
 
     private void fallBack(String why) {
         close();
-        openOnCpu();
         reason = why;
+        openOnCpu();
     }
 
     private void open(Interpreter.Options options) {
-        interpreter = new Interpreter(model, options);
+        interpreter = new Interpreter(model, options.setNumThreads(threads));
         interpreter.allocateTensors();
+        steps = planned();
         if (interpreter.getInputTensorCount() != 1) {
             throw new Refusal("a model has one input here", 1, interpreter.getInputTensorCount());
         }
@@ -156,6 +192,17 @@ final class Engine implements AutoCloseable {
             Tensor tensor = interpreter.getOutputTensor(order[i]);
             check("output `" + card.outputs.get(i).name + "`", tensor, card.outputs.get(i).shape);
             buffers.put(order[i], ByteBuffer.allocateDirect(tensor.numBytes()).order(ByteOrder.nativeOrder()));
+        }
+    }
+
+    /** The steps of the plan, which TFLite counts but shows to its own package only. */
+    private int planned() {
+        try {
+            Method count = Interpreter.class.getDeclaredMethod("getExecutionPlanLength");
+            count.setAccessible(true);
+            return (Integer) count.invoke(interpreter);
+        } catch (ReflectiveOperationException | RuntimeException unknown) {
+            return -1;
         }
     }
 

@@ -75,6 +75,12 @@ final class Session implements AutoCloseable {
         return finish(start, sounds.tensor(), null);
     }
 
+    void forgetTimes() {
+        pre.clear();
+        infer.clear();
+        decode.clear();
+    }
+
     @Override
     public void close() {
         engine.close();
