@@ -67,7 +67,7 @@ class Artifact:
         return maven_repository().joinpath(*self.group.split("."), self.name, self.version, self.file_name)
 
 
-TENSORFLOW = "org.tensorflow"
+TENSORFLOW, BYTEDECO = "org.tensorflow", "org.bytedeco"
 ARTIFACTS = {
     # What goes into the app.
     "tflite": Artifact(

@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from app_models import accept, choose_models, fetch_runtime, runtime_python
+from app_models import PICTURE_HW, SEEDS, accept, choose_models, fetch_runtime, runtime_python
 from artifacts import ARTIFACTS, FRAMEWORK, BuildError, cache_folder, fetch, need_tools, path_of, sha256
 from PIL import Image
 
@@ -40,7 +40,6 @@ PROGUARD = (
     "-dontshrink -dontoptimize -dontobfuscate -dontpreverify -dontnote -ignorewarnings -target 1.7 -keepattributes *"
 )
 JAVA_8 = (52).to_bytes(2, "big")  # a class file's version
-SAMPLE_SEEDS = {"pose": 3, "face": 5}
 
 
 def main() -> int:
@@ -123,10 +122,10 @@ def lay_assets(folder: Path, models: list[Path]) -> Path:
     (folder / "samples").mkdir()
     for path in models:
         shutil.copyfile(path, folder / "models" / path.name)
-    for family, seed in SAMPLE_SEEDS.items():
-        picture = synthetic_images(family, 1, (480, 640), seed)[0]
+    for family in ("pose", "face"):
+        picture = synthetic_images(family, 1, PICTURE_HW, SEEDS[family])[0]
         Image.fromarray(picture).save(folder / "samples" / f"{family}.png")
-    samples, rate = synthetic_clips(1, 1, AudioSpec())[0]
+    samples, rate = synthetic_clips(1, SEEDS["emotion"], AudioSpec())[0]
     with wave.open(str(folder / "samples" / "emotion.wav"), "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)

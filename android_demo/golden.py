@@ -14,7 +14,7 @@ import io
 import json
 import wave
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ Case = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "golden"
+PARTS = ("pictures", "people", "faces", "emotions", "sounds", "cards")
 NEAR = 1e-3  # of the longer side of the picture that coordinates refer to
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -80,14 +81,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="folder with face/, pose/ and emotion/")
     parser.add_argument("--model", type=Path, action="append", default=[], help=".tflite file whose card is read")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which to write; default: %(default)s")
     given = parser.parse_args()
     vectors = Vectors()
-    add_pictures(vectors)
-    add_people(vectors, given.recorded)
-    add_faces(vectors, given.recorded)
-    add_emotions(vectors)
-    add_sounds(vectors, given.recorded)
-    add_cards(vectors, given.model)
+    steps: dict[str, Callable[[], None]] = {
+        "pictures": lambda: add_pictures(vectors),
+        "people": lambda: add_people(vectors, given.recorded),
+        "faces": lambda: add_faces(vectors, given.recorded),
+        "emotions": lambda: add_emotions(vectors),
+        "sounds": lambda: add_sounds(vectors, given.recorded),
+        "cards": lambda: add_cards(vectors, given.model),
+    }
+    for part in given.parts.split(","):
+        if part not in steps:
+            parser.error(f"no part `{part}`, expected {', '.join(PARTS)}")
+        steps[part]()
     vectors.write(given.folder)
     print(f"{len(vectors.cases)} cases in {given.folder}")
 
@@ -112,7 +120,19 @@ def add_pictures(vectors: Vectors) -> None:
         ),
         "grey": InputSpec(shape=(1, 1, 64, 64), **grey, resize=ResizeSpec(upscale=False, fill=(7.0,))),
     }
-    sizes = ((97, 131), (100, 131), (128, 128), (256, 192), (31, 20), (49, 49), (480, 360), (1, 70), (5, 3), (192, 192))
+    sizes = (
+        (97, 131),
+        (97, 128),
+        (100, 131),
+        (128, 128),
+        (256, 192),
+        (31, 20),
+        (49, 49),
+        (480, 360),
+        (1, 70),
+        (5, 3),
+        (192, 192),
+    )
     rng = np.random.default_rng(1)
     for hw in sizes:
         picture = rng.integers(0, 256, (*hw, 3), dtype=np.uint8)
@@ -190,7 +210,7 @@ def _add_people(
         ),
         decoder=DecoderSpec(name="openpose-paf", params=params),
     )
-    _add_decoded(vectors, "people", name, card, outputs, picture_hw)
+    add_decoded(vectors, "people", name, card, outputs, picture_hw)
 
 
 def add_faces(vectors: Vectors, recorded: Path) -> None:
@@ -246,7 +266,7 @@ def _add_faces(
         outputs=tuple(OutputSpec(name=key, shape=value.shape) for key, value in outputs.items()),
         decoder=DecoderSpec(name="face-priors", params=params),
     )
-    _add_decoded(vectors, "faces", name, card, outputs, picture_hw)
+    add_decoded(vectors, "faces", name, card, outputs, picture_hw)
 
 
 def add_emotions(vectors: Vectors) -> None:
@@ -262,7 +282,7 @@ def add_emotions(vectors: Vectors) -> None:
     )
     for number, pair in enumerate(pairs):
         outputs = {"valence_arousal": np.array([pair], np.float32)}
-        _add_decoded(vectors, "emotion", f"pair {number}", card, outputs, None)
+        add_decoded(vectors, "emotion", f"pair {number}", card, outputs, None)
     for number, half_life in enumerate((0.0, 0.3, 2.0, 60.0)):
         smoother, steps = Smoother(half_life), []
         time_s = 0.0
@@ -274,9 +294,19 @@ def add_emotions(vectors: Vectors) -> None:
         vectors.add("smoothed", f"stream {number}", half_life_s=half_life, steps=steps)
 
 
-def _add_decoded(
+def add_decoded(
     vectors: Vectors, kind: str, name: str, card: Card, outputs: Arrays, picture_hw: tuple[int, int] | None
 ) -> None:
+    """Add a network's outputs and what the card's decoder finds in them.
+
+    Args:
+        vectors: where to.
+        kind: "people", "faces" or "emotion".
+        name: of the case.
+        card: whose decoder it is.
+        outputs: (1, ...) float32 each, in the card's order.
+        picture_hw: height and width of the picture that coordinates refer to, pixels; None: those of the input.
+    """
     geometry = None
     if picture_hw is not None:
         content = fit(picture_hw, card.input.hw, card.input.resize)

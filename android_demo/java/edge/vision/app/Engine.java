@@ -8,8 +8,10 @@ import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Interpreter;
@@ -206,38 +208,36 @@ final class Engine implements AutoCloseable {
         }
     }
 
-    /** Where the file keeps each of the card's outputs: by the signature's name, else in graph order. */
+    /** Where the file keeps each of the card's outputs: by the signature's names, by the tensors', else in graph order. */
     private int[] order() {
         int count = interpreter.getOutputTensorCount();
         if (count != card.outputs.size()) {
             throw new Refusal("the file has another number of outputs than its card", card.outputs.size(), count);
         }
-        int[] places = new int[count];
         String[] keys = interpreter.getSignatureKeys();
+        List<String> tensors = new ArrayList<>();
+        Map<Integer, Integer> places = new HashMap<>(); // of a tensor among the outputs
         for (int i = 0; i < count; i++) {
-            places[i] = keys.length == 1 ? named(card.outputs.get(i).name, keys[0]) : -1;
+            tensors.add(interpreter.getOutputTensor(i).name());
+            places.put(interpreter.getOutputTensor(i).index(), i);
         }
-        for (int place : places) {
-            if (place < 0) {
-                for (int i = 0; i < count; i++) {
-                    places[i] = i;
-                }
+        List<String> named = keys.length == 1 ? Arrays.asList(interpreter.getSignatureOutputs(keys[0])) : tensors;
+        int[] order = new int[count];
+        boolean bySignature = keys.length == 1;
+        boolean byTensor = true;
+        for (Card.Output spec : card.outputs) {
+            bySignature &= named.contains(spec.name);
+            byTensor &= tensors.contains(spec.name);
+        }
+        for (int i = 0; i < count; i++) {
+            String name = card.outputs.get(i).name;
+            if (bySignature) {
+                order[i] = places.get(interpreter.getOutputTensorFromSignature(name, keys[0]).index());
+            } else {
+                order[i] = byTensor ? tensors.indexOf(name) : i;
             }
         }
-        return places;
-    }
-
-    private int named(String name, String signature) {
-        if (!Arrays.asList(interpreter.getSignatureOutputs(signature)).contains(name)) {
-            return -1;
-        }
-        int index = interpreter.getOutputTensorFromSignature(name, signature).index();
-        for (int i = 0; i < interpreter.getOutputTensorCount(); i++) {
-            if (interpreter.getOutputTensor(i).index() == index) {
-                return i;
-            }
-        }
-        return -1;
+        return order;
     }
 
     private static void check(String what, Tensor tensor, int[] shape) {

@@ -172,7 +172,9 @@ final class Runner implements AutoCloseable, CameraSource.Listener, MicrophoneSo
             live = new LiveSound(session.card.input.audio, session.soundLength(), MicrophoneSource.RATE);
             smoother = new Smoother(HALF_LIFE_S);
             session.run(live.window(), Integer.MAX_VALUE); // silence, so that what follows costs only what is new
-            session.forgetTimes();
+            for (Timings times : new Timings[] {session.pre, session.infer, session.decode}) {
+                times.clear();
+            }
             microphone = new MicrophoneSource(this);
             microphone.open();
         } else if (session.takesSound()) {

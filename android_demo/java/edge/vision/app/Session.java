@@ -75,12 +75,6 @@ final class Session implements AutoCloseable {
         return finish(start, sounds.tensor(), null);
     }
 
-    void forgetTimes() {
-        pre.clear();
-        infer.clear();
-        decode.clear();
-    }
-
     @Override
     public void close() {
         engine.close();

@@ -45,7 +45,7 @@ public final class OverlayTest {
                 assertEquals(what + ", mark " + i, COLOURS[i] >> shift & 255, got >> shift & 255, NEAR);
             }
         }
-        // A user raises the right hand and sees it on the right of the screen: as in a mirror.
+        // As in a mirror: what the camera sees on its left comes to lie on the right.
         assertEquals(what, front, overlay.dots.get(0).at[0] > overlay.dots.get(1).at[0]);
     }
 
