@@ -161,10 +161,13 @@ def fetch_runtime(version: str) -> None:
         BuildError: pip fails.
     """
     folder = runtime_python().parents[1]
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    if (folder / version).is_file():
+        return  # its last step has been done
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     command = [str(runtime_python()), "-m", "pip", "install", "-q", "--no-compile", f"tensorflow-cpu=={version}"]
     if subprocess.run(command, check=False).returncode:
         raise BuildError(f"pip cannot install tensorflow-cpu {version}; it said why above")
+    (folder / version).touch()
 
 
 def _hashes(manifest: object) -> dict[str, str]:

@@ -4,7 +4,8 @@ Needs a JDK, Debian's Android tools and files of Maven Central that are pinned b
 bundles that `edge export --target tflite` wrote, and are first run on the TFLite version that the app ships
 (`--fetch-runtime`, once). The same inputs and key give the same bytes.
 
-    python android_demo/build.py --fetch --fetch-runtime      once
+    python android_demo/build.py --from-scratch               fetches, exports the students, and builds
+    python android_demo/build.py --fetch --fetch-runtime      only fetches: once
     python android_demo/build.py                              build/android/edge-demo.apk
 """
 
@@ -47,11 +48,15 @@ def main() -> int:
     given = _arguments()
     facts = read_facts()
     try:
-        if given.fetch or given.fetch_runtime:
-            if given.fetch:
-                fetch()
-            if given.fetch_runtime:
-                fetch_runtime(facts["tflite_version"])
+        if given.from_scratch is not None:
+            need_tools()  # before long work
+        if given.fetch or given.from_scratch is not None:
+            fetch()
+        if given.fetch_runtime or (given.from_scratch is not None and not given.unchecked_models):
+            fetch_runtime(facts["tflite_version"])
+        if given.from_scratch is not None:
+            export(given.from_scratch, given.precision, given.bundles)
+        elif given.fetch or given.fetch_runtime:
             return 0
         if not given.assets:
             need_tools()
@@ -79,6 +84,12 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--from-scratch",
+        nargs="*",
+        metavar="NAME",
+        help="first fetch what is missing and export these students (default: all, which takes long) into --bundles",
+    )
     parser.add_argument("--fetch", action="store_true", help="fetch the pinned artifacts and end")
     parser.add_argument("--fetch-runtime", action="store_true", help="install the app's TFLite for Python and end")
     parser.add_argument("--bundles", type=Path, default=HERE.parent / "edge-out", help="default: edge-out")
@@ -98,6 +109,21 @@ def read_facts() -> dict[str, str]:
     """Return app.properties."""
     lines = (HERE / "app.properties").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def export(names: list[str], precision: str, bundles: Path) -> None:
+    """Export students into bundles, by `edge export`.
+
+    Args:
+        names: of the students; none: all.
+        precision: such as "int8,fp32".
+        bundles: the folder of bundles.
+
+    Raises:
+        subprocess.CalledProcessError: the export failed.
+    """
+    words = ["--target", "tflite", "--precision", precision, "--output", bundles]
+    _run(sys.executable, "-m", "edge", "export", *names, *words)
 
 
 def check_models(models: list[Path], given: Path | None, facts: dict[str, str]) -> None:
