@@ -122,7 +122,7 @@ def export(names: list[str], precision: str, bundles: Path) -> None:
     Raises:
         subprocess.CalledProcessError: the export failed.
     """
-    words = ["--target", "tflite", "--precision", precision, "--output", bundles]
+    words = ["--target", "tflite", "--precision", precision, "--output", str(bundles)]
     _run(sys.executable, "-m", "edge", "export", *names, *words)
 
 

@@ -33,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", action="store_true", help="plant faults, each of which must be noticed")
     parser.add_argument("--speed", type=Path, nargs="+", metavar="MODEL", help="time these .tflite files")
+    parser.add_argument("--readme", type=Path, help="write the times into this file's section `speed`, too")
     parser.add_argument("--apk", type=Path, help="check the classes of this app, not the source")
     parser.add_argument("--golden", type=Path, help="vectors that golden.py wrote; default: written now")
     given = parser.parse_args()
@@ -52,7 +53,7 @@ def main() -> int:
         helpers = [path for path in sorted(TESTS.glob("*.java")) if not path.stem.endswith("Test")]
         tests = compile_java(folder / "tests", helpers, [core])
         if given.speed:
-            return run_java([core, tests], "edge.vision.core.Speed", golden, *given.speed)
+            return measure([core, tests], golden, given.speed, given.readme)
         # Tests are compiled against the source, as a dex forgets which classes are nested.
         checked = [recovered(folder, given.apk) if given.apk else core, tests]
         jars = junit_jars()
@@ -91,6 +92,40 @@ def run_java(classpath: list[Path], program: str, *arguments: Path | str, proper
     path = os.pathsep.join(map(str, classpath))
     command = ["java", "-Xmx1g", "-XX:+UseSerialGC", *properties, "-cp", path, program, *map(str, arguments)]
     return subprocess.run(command, check=False).returncode
+
+
+def measure(classpath: list[Path], golden: Path, models: list[Path], readme: Path | None) -> int:
+    """Time preprocessing and decoding of some models, print it, and put the table into a file if asked."""
+    command = ["java", "-Xmx1g", "-XX:+UseSerialGC", "-cp", os.pathsep.join(map(str, classpath))]
+    command += ["edge.vision.core.Speed", str(golden), *map(str, models)]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="")
+    if done.returncode == 0 and readme is not None:
+        from edge.export.readme import replace_section
+        from edge.runtime.files import write_whole
+
+        text = replace_section(readme.read_text(encoding="utf-8"), "speed", speed_table(done.stdout))
+        write_whole(readme, text.encode())
+    return done.returncode
+
+
+def speed_table(lines: str) -> str:
+    """Return what `Speed` printed as a Markdown table, and a line on the machine."""
+    from edge.bench.environment import environment
+
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines.splitlines()[1:]]
+    table = ["| model | what | p50 ms | p90 ms |", "| --- | --- | ---: | ---: |"]
+    table += [f"| `{row[0]}` | {', '.join(row[1:-2])} | {row[-2]} | {row[-1]} |" for row in rows if row[1] != "finds"]
+    found = {row[0]: row[2] for row in rows if row[1] == "finds"}
+    facts = environment()
+    version = subprocess.run(["java", "-version"], check=True, stderr=subprocess.PIPE, text=True).stderr
+    table += [
+        "",
+        f"Processor time of one thread on {facts['cpu']}, {version.splitlines()[0].replace(chr(34), '')}, "
+        f"load {os.getloadavg()[0]:.1f}. Pictures are 640 x 480; decoded are the golden vectors in which "
+        f"most is found ({', '.join(f'{count} in `{name}`' for name, count in found.items())}).",
+    ]
+    return "\n".join(table)
 
 
 def junit_jars() -> list[Path]:

@@ -166,7 +166,7 @@ def add_people(vectors: Vectors, recorded: Path) -> None:
         people, noise = number % 7, (0.0, 0.0, 0.02, 0.06)[number % 3 if number < 30 else 3]
         heatmaps, pafs, _ = pose_maps(people, hw, seed=number, noise=noise)
         if number % 5 == 4:  # plateaus, as a quantised head has them
-            heatmaps, pafs = np.round(heatmaps * 32) / 32, np.round(pafs * 32) / 32
+            heatmaps, pafs = (np.asarray(np.round(maps * 32) / 32, np.float32) for maps in (heatmaps, pafs))
         picture = None if number % 2 else (hw[0] * 23, hw[1] * 19)
         _add_people(vectors, f"drawn {number}", heatmaps, pafs, up1 if number % 6 == 5 else up8, picture)
     heatmaps, pafs, _ = pose_maps(3, (16, 16), seed=90)
@@ -184,13 +184,13 @@ def add_people(vectors: Vectors, recorded: Path) -> None:
     _add_people(vectors, "other constants", heatmaps, pafs, few, (640, 427))
     for path in sorted((recorded / "pose" / "real").glob("*.npz")):
         data = np.load(path)
-        maps = (data["heatmaps"].astype(np.float32), data["pafs"].astype(np.float32))
+        heatmaps, pafs = data["heatmaps"].astype(np.float32), data["pafs"].astype(np.float32)
         for name, params in (("up8", up8), ("up1", up1)):
-            _add_people(vectors, f"recorded {path.stem} {name}", *maps, params, None)
+            _add_people(vectors, f"recorded {path.stem} {name}", heatmaps, pafs, params, None)
     for path in sorted((recorded / "pose" / "synthetic").glob("*.npz")):
         data = np.load(path)
-        maps = tuple(np.ascontiguousarray(data[key].transpose(2, 0, 1)) for key in ("heatmaps", "pafs"))
-        _add_people(vectors, f"recorded {path.stem}", *maps, {"stride": 1, "upsample": 1}, None)
+        heatmaps, pafs = (np.ascontiguousarray(data[key].transpose(2, 0, 1)) for key in ("heatmaps", "pafs"))
+        _add_people(vectors, f"recorded {path.stem}", heatmaps, pafs, {"stride": 1, "upsample": 1}, None)
 
 
 def _add_people(
@@ -234,7 +234,12 @@ def add_faces(vectors: Vectors, recorded: Path) -> None:
     loc, conf, landm, _ = face_outputs(6, hw, seed=77)
     loc[::7], landm[::5] = np.nan, np.inf
     _add_faces(vectors, "not finite", loc, conf, landm, hw, {}, None)
-    narrow = {"min_sizes": [[10, 20, 40], [80]], "strides": [16, 64], "variances": [0.2, 0.3], "nms_iou": 0.2}
+    narrow: dict[str, Any] = {
+        "min_sizes": [[10, 20, 40], [80]],
+        "strides": [16, 64],
+        "variances": [0.2, 0.3],
+        "nms_iou": 0.2,
+    }
     count = len(priors(hw, narrow["min_sizes"], narrow["strides"]))
     score = rng.uniform(0, 1, count).astype(np.float32)
     heads = rng.normal(0, 1, (count, 4)).astype(np.float32), np.stack([1 - score, score], axis=1)
@@ -242,10 +247,10 @@ def add_faces(vectors: Vectors, recorded: Path) -> None:
     for path in sorted((recorded / "face").glob("*/*.npz")):
         data = np.load(path)
         input_hw = (int(data["input_hw"][0]), int(data["input_hw"][1]))
-        heads = (data["loc"][0], data["conf"][0], data["landm"][0])
+        loc, conf, landm = (data[key][0] for key in ("loc", "conf", "landm"))
         name = f"recorded {path.parent.name} {path.stem}"
-        _add_faces(vectors, name, *heads, input_hw, {}, None)
-        _add_faces(vectors, f"{name}, all", *heads, input_hw, {"display_threshold": 0.0}, (777, 555))
+        _add_faces(vectors, name, loc, conf, landm, input_hw, {}, None)
+        _add_faces(vectors, f"{name}, all", loc, conf, landm, input_hw, {"display_threshold": 0.0}, (777, 555))
 
 
 def _add_faces(

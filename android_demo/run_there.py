@@ -9,6 +9,7 @@ Writes `N-outputs.npz` there, or `N.txt` with TFLite's own words where it refuse
 import json
 import os
 import sys
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -26,15 +27,16 @@ def main() -> int:
         if asked["version"] not in (None, tf.__version__):
             print(f"this is TensorFlow {tf.__version__}")
             return 1
-        kinds, interpreter = tf.lite.experimental.OpResolverType, tf.lite.Interpreter
+        interpreter, kernels = tf.lite.Interpreter, tf.lite.experimental.OpResolverType
     else:
-        from ai_edge_litert.interpreter import Interpreter as interpreter
-        from ai_edge_litert.interpreter import OpResolverType as kinds
-    kernels = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if asked["plain"] else kinds.AUTO
+        from ai_edge_litert import interpreter as litert
+
+        interpreter, kernels = litert.Interpreter, litert.OpResolverType
+    chosen = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES if asked["plain"] else kernels.AUTO
     for number, job in enumerate(asked["jobs"]):
         place = os.path.join(folder, str(number))
         try:
-            opened = interpreter(model_path=job["model"], num_threads=1, experimental_op_resolver_type=kernels)
+            opened = interpreter(model_path=job["model"], num_threads=1, experimental_op_resolver_type=chosen)
             outputs = _outputs(opened, job["outputs"], np.load(place + "-inputs.npz"))
         except (ValueError, RuntimeError) as exc:
             with open(place + ".txt", "w", encoding="utf-8") as file:
@@ -44,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def _outputs(interpreter, names, inputs):  # type: ignore[no-untyped-def]  # neither library ships types
+def _outputs(interpreter: Any, names: list[str], inputs: Any) -> dict[str, Any]:
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
     places = [item["index"] for item in _ordered(interpreter, names)]
@@ -56,7 +58,7 @@ def _outputs(interpreter, names, inputs):  # type: ignore[no-untyped-def]  # nei
     return outputs
 
 
-def _ordered(interpreter, names):  # type: ignore[no-untyped-def]
+def _ordered(interpreter: Any, names: list[str]) -> list[dict[str, Any]]:
     """The outputs in the order of the names, as the app finds them: by signature, by tensor, else in graph order."""
     graph = interpreter.get_output_details()
     tables = [{item["name"]: item for item in graph}]
@@ -66,7 +68,7 @@ def _ordered(interpreter, names):  # type: ignore[no-untyped-def]
     for table in tables:
         if all(name in table for name in names):
             return [table[name] for name in names]
-    return graph
+    return list(graph)
 
 
 if __name__ == "__main__":
