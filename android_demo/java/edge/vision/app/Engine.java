@@ -69,16 +69,6 @@ final class Engine implements AutoCloseable {
         return reason;
     }
 
-    /** How many steps run, where a backend's whole share of ops between two others is one; -1: TFLite does not say. */
-    int steps() {
-        return steps;
-    }
-
-    /** How many ops the model's graph has. */
-    int operators() {
-        return operators;
-    }
-
     /** Returns the outputs in the order of the card, overwritten by the next call. */
     float[][] run(float[] tensor) {
         input.clear();
@@ -97,6 +87,16 @@ final class Engine implements AutoCloseable {
             infer();
         }
         return outputs;
+    }
+
+    /** How many steps run, where a backend's whole share of ops between two others is one; -1: TFLite does not say. */
+    int steps() {
+        return steps;
+    }
+
+    /** How many ops the model's graph has. */
+    int operators() {
+        return operators;
     }
 
     @Override
