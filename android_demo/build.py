@@ -34,7 +34,7 @@ from edge.runtime.errors import EdgeError, one_line
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "android"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the oldest time that a zip file can hold
-PAGE = 16384  # largest memory page of an Android device: native libraries start on one
+PAGE = 16384  # largest memory page of an Android device: native libraries start on one in the package
 DEBUG_KEY = ("debug.keystore", "androiddebugkey", "android")
 # Only lambdas are back-ported; dx looks at no stack maps, so that none are made.
 PROGUARD = (

@@ -154,8 +154,8 @@ final class Runner implements AutoCloseable, CameraSource.Listener, MicrophoneSo
         }
         try {
             step.take();
-        } catch (IOException | RuntimeException | OutOfMemoryError failure) {
-            say(why(failure));
+        } catch (IOException | RuntimeException | OutOfMemoryError | LinkageError failure) {
+            say(why(failure)); // the last: TFLite's native library does not load on this device
         }
     }
 
