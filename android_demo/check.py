@@ -29,7 +29,7 @@ JUNIT = (("junit4.jar", "junit-4.13.2.jar"), ("hamcrest-core.jar", "hamcrest-cor
 
 
 def main() -> int:
-    """Run what the command line asks for; 0 if all is well, 1 if a check fails, 2 without a JDK."""
+    """Run what the command line asks for; 0: all is well, 1: a check fails, 2: no JDK, or no such file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutants", action="store_true", help="plant faults, each of which must be noticed")
     parser.add_argument("--speed", type=Path, nargs="+", metavar="MODEL", help="time these .tflite files")
@@ -43,6 +43,10 @@ def main() -> int:
         print(f"error: no {' and no '.join(missing)} found, expected a JDK of 11 or newer", file=sys.stderr)
         print("hint: apt-get install openjdk-17-jdk-headless enjarify", file=sys.stderr)
         return 2
+    for path in [*(given.speed or []), *([given.apk] if given.apk else [])]:
+        if not path.is_file():
+            print(f"error: no file `{path}`", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory(prefix="edge-java-") as name:
         folder = Path(name)
         if given.mutants:
