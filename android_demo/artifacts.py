@@ -18,6 +18,7 @@ __all__ = [
     "BuildError",
     "cache_folder",
     "fetch",
+    "maven_repository",
     "need_tools",
     "path_of",
     "sha256",
@@ -65,8 +66,7 @@ class Artifact:
     @property
     def in_maven(self) -> Path:
         """Where Maven's local repository has it."""
-        root = Path(os.environ.get("EDGE_MAVEN_REPOSITORY", Path.home() / ".m2" / "repository"))
-        return root.joinpath(*self.group.split("."), self.name, self.version, self.file_name)
+        return maven_repository().joinpath(*self.group.split("."), self.name, self.version, self.file_name)
 
 
 TENSORFLOW, BYTEDECO = "org.tensorflow", "org.bytedeco"
@@ -148,6 +148,12 @@ def cache_folder() -> Path:
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-android"
 
 
+def maven_repository() -> Path:
+    """Return Maven's local repository."""
+    root = os.environ.get("EDGE_MAVEN_REPOSITORY")
+    return Path(root) if root else Path.home() / ".m2" / "repository"
+
+
 def path_of(key: str) -> Path:
     """Return the checked file of an artifact.
 
@@ -218,6 +224,8 @@ def _get(artifact: Artifact) -> None:
     name = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.kind}"
     name += artifact.platform and f":{artifact.platform}"
     command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={name}", "-Dtransitive=false"]
+    if "EDGE_MAVEN_REPOSITORY" in os.environ:
+        command.append(f"-Dmaven.repo.local={maven_repository().resolve()}")
     done = subprocess.run(command, check=False, stdout=sys.stderr)
     if done.returncode or not artifact.in_maven.is_file():
         raise BuildError(f"maven cannot fetch `{artifact.file_name}`; it said why above")

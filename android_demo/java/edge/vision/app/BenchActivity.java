@@ -3,6 +3,7 @@ package edge.vision.app;
 import android.app.Activity;
 import android.content.Context;
 import android.content.Intent;
+import android.content.pm.ActivityInfo;
 import android.os.Build;
 import android.os.Bundle;
 import android.view.WindowManager;
@@ -110,16 +111,18 @@ public final class BenchActivity extends Activity {
     private void start(Button run) {
         run.setEnabled(false);
         text.setText(R.string.working);
+        setRequestedOrientation(ActivityInfo.SCREEN_ORIENTATION_LOCKED);  // a turn would end this screen, and the run
         new Thread(() -> {
             String found;
             try {
                 BenchReport done = measured();
                 found = done.error() != null ? done.error() : done.summary() + Json.write(done.values());
-            } catch (IOException | Refusal failure) {
-                found = failure.getMessage();
+            } catch (IOException | RuntimeException failure) {
+                found = Runner.why(failure);
             }
             String told = found;
             runOnUiThread(() -> {
+                setRequestedOrientation(ActivityInfo.SCREEN_ORIENTATION_UNSPECIFIED);
                 run.setEnabled(true);
                 show(told);
             });

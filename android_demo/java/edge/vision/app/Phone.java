@@ -8,8 +8,8 @@ import android.os.PowerManager;
 import edge.vision.core.BenchPlace;
 import edge.vision.core.BenchPlan;
 import edge.vision.core.Card;
-import edge.vision.core.ProcStatus;
 import edge.vision.core.Network;
+import edge.vision.core.ProcStatus;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
@@ -58,6 +58,8 @@ final class Phone implements BenchPlace {
         facts.put("backend_requested", engine.requested.name());
         facts.put("backend_actual", engine.actual().name());
         facts.put("backend_reason", engine.reason());
+        facts.put("operators", engine.operators());
+        facts.put("steps", engine.steps());
         return facts;
     }
 
