@@ -6,9 +6,8 @@ that sets it holds, as in a `.gitignore`, so that a rule for all comes first and
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ..runtime.errors import InputError
@@ -63,6 +62,7 @@ class Budget:
 
     Attributes:
         line: of the budget in its file, from 1; 0 where that is not known.
+        lines: of its keys.
     """
 
     model: str = "*"
@@ -82,6 +82,7 @@ class Budget:
     threads: int = 1
     evidence: str = "measured"
     line: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "variant"):
@@ -134,7 +135,7 @@ class Budget:
         }
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
-            if isinstance(value, int | float) and not (math.isfinite(value) and least <= value <= most):
+            if isinstance(value, int | float) and not least <= value <= most:  # which NaN is not, either
                 hint = "`edge bench --self-test` says what can be told" if name == "slower_percent" else None
                 raise InputError(f"`{name}` is out of range", expected=f"{least:g} to {most:g}", got=value, hint=hint)
 
@@ -152,6 +153,11 @@ class Limit:
     name: str
     value: float | str | bool
     budget: Budget
+
+    @property
+    def line(self) -> int:
+        """Where it stands in its file; 0 where that is not known."""
+        return self.budget.lines.get(self.name, self.budget.line)
 
     @property
     def timed(self) -> bool:

@@ -329,7 +329,8 @@ def _budget(reader: _Reader, number: int, values: Mapping[str, Any], config: Con
             (*place, stray[0]), f"`{stray[0]}` without a limit on latency", expected=f"one of {', '.join(TIMED)}"
         )
     defaults = {"device": config.defaults.device, "threads": config.defaults.threads}
-    budget = reader.build(Budget, place, {**defaults, **values}, line=reader.line(place))
+    lines = {key: reader.line((*place, key)) for key in values}
+    budget = reader.build(Budget, place, {**defaults, **values}, line=reader.line(place), lines=lines)
     _check_device(reader, (*place, "device"), budget.device, config.devices)
     return budget
 

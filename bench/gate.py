@@ -7,7 +7,7 @@ What cannot be decided is inconclusive, which is an answer of its own and never 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..runtime.errors import EdgeError, GateError, InconclusiveError
 from .budgets import Limit
 from .record import Artifact
 
-__all__ = ["SCHEMA", "STAGES", "Check", "Gate", "Subject", "Verdict", "checked", "judge_bounds", "raise_for"]
+__all__ = ["SCHEMA", "STAGES", "Check", "Gate", "Subject", "Verdict", "checked", "judge_bounds", "raise_for", "worst"]
 
 SCHEMA = 1
 # In the order they run: what costs nothing and is exact first.
@@ -116,9 +116,8 @@ class Gate:
 
     @property
     def verdict(self) -> Verdict:
-        """What the checks come to: `no` wins over inconclusive, and that over a pass."""
-        found = {check.verdict for check in self.checks}
-        return next((worst for worst in (Verdict.NO, Verdict.INCONCLUSIVE) if worst in found), Verdict.PASS)
+        """What the checks come to."""
+        return worst(check.verdict for check in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -129,6 +128,12 @@ class Gate:
             "checks": [check.to_dict() for check in self.checks],
             "ungated": list(self.ungated),
         }
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return what several verdicts come to: `no` wins over inconclusive, and that over a pass."""
+    found = set(verdicts)
+    return next((one for one in (Verdict.NO, Verdict.INCONCLUSIVE) if one in found), Verdict.PASS)
 
 
 def checked(subject: Subject, stage: str, name: str, verdict: Verdict, *, line: int = 0, **facts: Any) -> Check:

@@ -7,20 +7,19 @@ over it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
-from ..runtime.files import read_json
 from .budgets import Limit
 from .gate import Check, Subject, Verdict, checked, judge_bounds
+from .report_facts import Quality
+from .report_read import read_qualities
 
-__all__ = ["Loss", "accuracy_check", "read_output", "read_report"]
+__all__ = ["Loss", "accuracy_check", "judge_drop", "loss_of", "read_report"]
 
 STAGE = "accuracy"
-MAX_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +51,21 @@ def accuracy_check(subject: Subject, limit: Limit, loss: Loss | str) -> Check:
     """
     most = limit.value
     assert isinstance(most, int | float)
-    facts: dict[str, Any] = {"limit": most, "unit": "points", "line": limit.budget.line}
+    facts: dict[str, Any] = {"limit": most, "unit": "points", "line": limit.line}
     if isinstance(loss, str):
         return checked(subject, STAGE, "metric_drop", Verdict.NO, why=f"missing evidence: {loss}", **facts)
+    verdict, told = judge_drop(loss, most)
+    value, low, high = (round(100 * part, 4) for part in (loss.value, loss.low, loss.high))
+    return checked(subject, STAGE, "metric_drop", verdict, value=value, low=low, high=high, why=told, **facts)
+
+
+def judge_drop(loss: Loss, most: float) -> tuple[Verdict, str]:
+    """Return the verdict on a loss, and the words for it.
+
+    Args:
+        loss: of the metric.
+        most: points that may be lost.
+    """
     value, low, high = (100 * part for part in (loss.value, loss.low, loss.high))
     verdict = judge_bounds(low, high, most)
     told = f"loses {value:.2f} points [{low:.2f}, {high:.2f}] of {loss.words}"
@@ -62,8 +73,15 @@ def accuracy_check(subject: Subject, limit: Limit, loss: Loss | str) -> Check:
         told += f"; at most {most:g} are allowed"
     elif verdict is Verdict.INCONCLUSIVE:
         told += f"; its interval holds the limit of {most:g}: judge more samples"
-    facts |= {"value": round(value, 4), "low": round(low, 4), "high": round(high, 4)}
-    return checked(subject, STAGE, "metric_drop", verdict, why=told, **facts)
+    return verdict, told
+
+
+def loss_of(quality: Quality) -> Loss | None:
+    """Return what a file loses against the first one of its evaluation; None of that one, and without an interval."""
+    if quality.drop is None or quality.drop_low is None or quality.drop_high is None:
+        return None
+    words = f"{quality.metric} against `{quality.against}`, {quality.samples} samples of {quality.data}"
+    return Loss(value=quality.drop, low=quality.drop_low, high=quality.drop_high, words=words)
 
 
 def read_report(path: Path) -> dict[str, Loss]:
@@ -72,37 +90,11 @@ def read_report(path: Path) -> dict[str, Loss]:
     Raises:
         InputError: it cannot be read, or is no such report.
     """
-    values = read_output(path, "edge eval --json")
-    try:
-        data, targets = values["data"], values["targets"]
-        first = Path(targets[0]["file"]).name
-        found = {}
-        for target in targets[1:]:
-            drop, metric = target["drop"], target["metric"]
-            words = f"{metric['name']} against `{first}`, {data['samples']} samples of {data['label']}"
-            found[str(target["sha256"])] = Loss(
-                **{key: float(drop[key]) for key in ("value", "low", "high")}, words=words
-            )
-        return found
-    except KeyError as exc:
-        hint = "write it again with this version of edge" if exc.args == ("sha256",) else None
-        raise InputError(f"`{path}` lacks {exc}", expected="the output of `edge eval --json`", hint=hint) from exc
-    except (TypeError, ValueError, IndexError, AttributeError) as exc:
-        raise InputError(f"`{path}` is not what `edge eval --json` prints", got=str(exc)[:80]) from exc
-
-
-def read_output(path: Path, command: str) -> Mapping[str, Any]:
-    """Return the JSON object in a file that a command of edge printed.
-
-    Raises:
-        InputError: it cannot be read, or holds no such object.
-    """
-    try:
-        values = read_json(path, MAX_BYTES)
-    except FileNotFoundError as exc:
-        raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"`{path}` is no JSON", expected=f"the output of `{command}`", got=str(exc)[:80]) from exc
-    if not isinstance(values, dict) or values.get("schema") != 1:
-        raise InputError(f"`{path}` is of no schema that is known", expected=f"the output of `{command}`")
-    return values
+    found = {}
+    for quality in read_qualities(path):
+        if quality.sha256 is None:
+            hint = "write it again with this version of edge"
+            raise InputError(f"`{path.name}` lacks the SHA-256 of `{quality.file}`", hint=hint)
+        if (loss := loss_of(quality)) is not None:
+            found[quality.sha256] = loss
+    return found

@@ -138,13 +138,13 @@ def _count(subject: Subject, limit: Limit, facts: FileFacts) -> Check:
         limit=most,
         unit=UNITS.get(limit.name, ""),
         why=f"{value:,} {what}, {over:,} over {most:,}" if over > 0 else "",
-        line=limit.budget.line,
+        line=limit.line,
     )
 
 
 def _parity(subject: Subject, limit: Limit, is_listed: bool) -> Check:
     """Return the check of the manifest's parity figures, which are of the file that it lists and of no other."""
-    line, value = limit.budget.line, limit.value
+    line, value = limit.line, limit.value
     facts: dict[str, Any] = {"limit": value, "unit": UNITS["parity"], "line": line}
     if subject.manifest is None:
         raise InputError(
@@ -186,7 +186,7 @@ def _of_card(subject: Subject) -> ParityLimit:
 
 def _output(subject: Subject, limit: Limit, baseline: Baseline | None) -> Check:
     """Return whether a file answers what the baseline's does; both are run here, for kernels differ by processor."""
-    line, name = limit.budget.line, "same_output"
+    line, name = limit.line, "same_output"
     before = baseline.find(subject.path.name) if baseline else None
     if before is None:
         return checked(subject, STAGE, name, Verdict.NO, why=missing_baseline(baseline), line=line)

@@ -66,7 +66,9 @@ def github_annotations(gate: Gate, config: Path) -> list[str]:
 
 def _row(check: Check) -> tuple[str, ...]:
     where = "" if check.device is None else f"{check.device}, {check.threads}t, {check.evidence or '-'}"
-    cells = (check.file or "-", check.name, where, _value(check), _figure(check.limit, check.unit), str(check.verdict))
+    # A runner of GitHub takes a line that begins so for a command.
+    file = f"./{check.file}" if check.file.lstrip().startswith("::") else check.file or "-"
+    cells = (file, check.name, where, _value(check), _figure(check.limit, check.unit), str(check.verdict))
     return tuple(map(printable, cells))
 
 

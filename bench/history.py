@@ -41,6 +41,7 @@ MAGIC = b"SQLite format 3\0"
 ROW_COLUMNS = tuple(name for name in RunRow.__dataclass_fields__ if name not in ("conditions", "figures"))
 # Primary result codes of SQLite.
 BUSY, LOCKED, READONLY, IO_ERROR, CORRUPT, FULL, CANNOT_OPEN, NOT_A_DATABASE = 5, 6, 8, 10, 11, 13, 14, 26
+NO_SHARED_MEMORY = "SQLITE_IOERR_SHMSIZE"  # the index of the log does not fit on the disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,7 +383,7 @@ def _told(path: Path) -> Iterator[None]:
         code = _code(exc)
         if code in (BUSY, LOCKED):
             raise ResourceError(f"history `{path}` is in use", expected=f"free within {BUSY_S:.0f} s") from exc
-        if code == FULL:
+        if code == FULL or getattr(exc, "sqlite_errorname", "") == NO_SHARED_MEMORY:
             raise ResourceError(f"no room to write the history `{path}`", hint="free some space") from exc
         if code in (READONLY, CANNOT_OPEN, IO_ERROR):
             raise InputError(f"cannot use the history `{path}`", got=str(exc), hint="is its folder writable?") from exc

@@ -31,6 +31,7 @@ from ..runtime.embedded import file_target, read_card
 from ..runtime.engines import noise_input
 from ..runtime.errors import ArtifactError, EdgeError
 from ..runtime.isolate import guard
+from ..runtime.trust import file_digest
 from .operators import read_operators
 
 __all__ = ["Layer", "Profile", "pool", "profile"]
@@ -70,7 +71,7 @@ class Profile:
     """All layers of an artifact, in the order they run.
 
     Attributes:
-        file: name of the artifact.
+        file, sha256: name and hash of the artifact.
         engine: that ran it.
         how: what the times are, in words.
         total_ms: of all layers.
@@ -78,6 +79,7 @@ class Profile:
     """
 
     file: str
+    sha256: str
     engine: str
     how: str
     total_ms: float
@@ -123,7 +125,14 @@ def profile(artifact: Path, *, runs: int = RUNS, say: Callable[[str], None] = la
         )
         for name, op, ms, macs in rows
     )
-    return Profile(file=artifact.name, engine=engine, how=HOW[engine], total_ms=round(total_ms, 6), layers=layers)
+    return Profile(
+        file=artifact.name,
+        sha256=file_digest(artifact),
+        engine=engine,
+        how=HOW[engine],
+        total_ms=round(total_ms, 6),
+        layers=layers,
+    )
 
 
 Rows = list[tuple[str, str, float, int]]  # name, op, ms, multiply-adds

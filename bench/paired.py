@@ -16,10 +16,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+
+from ..runtime.quiet import disturbed
 
 __all__ = [
     "PAIRS",
@@ -30,6 +33,7 @@ __all__ = [
     "pairs",
     "signed_rank_p",
     "smallest_change",
+    "tightest_limit",
     "warm_calls",
 ]
 
@@ -39,7 +43,6 @@ LEAST_P = 0.01  # one-sided
 LEAST_CHANGE = 0.03  # of the middle ratio
 POWER_Z = 1.645  # 95 % of a normal distribution
 MEDIAN_LOSS = 1.2533  # spread of a median over that of a mean
-WALL_RATIO, WALL_RATIO_P75 = 1.05, 1.3  # wall clock over processor time, up to which the wall clock may be believed
 
 Call = Callable[[], object]
 
@@ -69,6 +72,7 @@ class Comparison:
         pairs: how many.
         calls: times each call was made in a half of a pair.
         smallest: slow-down that a comparison as noisy as this one finds in 95 of 100 cases, as a fraction.
+        noise: spread of the logarithms of the ratios.
     """
 
     answer: Answer
@@ -85,6 +89,7 @@ class Comparison:
     pairs: int
     calls: int
     smallest: float
+    noise: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -148,9 +153,7 @@ def judge(
         raise ValueError("a comparison needs at least 10 pairs of times above 0")
     wall, cpu = np.log(values[:, 2] / values[:, 0]), np.log(values[:, 3] / values[:, 1])
     over = [values[:, 2 * half] / values[:, 2 * half + 1] for half in (0, 1)]
-    calm = all(
-        float(np.median(part)) <= WALL_RATIO and float(np.quantile(part, 0.75)) <= WALL_RATIO_P75 for part in over
-    )
+    calm = not any(disturbed(values[:, 2 * half].tolist(), values[:, 2 * half + 1].tolist()) for half in (0, 1))
     low, high = _interval(cpu)
     return Comparison(
         answer=_answer(cpu, tests, least_change),
@@ -167,6 +170,7 @@ def judge(
         pairs=len(values),
         calls=calls,
         smallest=smallest_change(float(np.std(cpu)), len(values), least_change),
+        noise=float(np.std(cpu)),
     )
 
 
@@ -180,6 +184,21 @@ def smallest_change(noise: float, count: int, least_change: float = LEAST_CHANGE
     """
     reach = POWER_Z * MEDIAN_LOSS * noise / math.sqrt(count)
     return math.expm1(math.log1p(least_change) + reach)
+
+
+def tightest_limit(noise: float, count: int, chance: float) -> float:
+    """Return the tightest limit on a change that pairs can be held to: of the same file they find it held in 95 of 100
+    cases.
+
+    Args:
+        noise, count: see `smallest_change`.
+        chance: of a wrong answer, one-sided.
+
+    Returns:
+        a fraction.
+    """
+    reach = (NormalDist().inv_cdf(1 - chance) + POWER_Z) * MEDIAN_LOSS * noise / math.sqrt(count)
+    return math.expm1(reach)
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.card import Card
+from ..runtime.quiet import disturbed
 from ..runtime.trust import file_digest
 from .device import Evidence
 from .environment import changes
 from .launch import Launch
-from .paired import WALL_RATIO, WALL_RATIO_P75
 from .percentiles import Summary, summarise
 
 __all__ = ["SCHEMA", "Artifact", "Row", "Status"]
@@ -150,17 +150,9 @@ class Row:
         """Whether other work disturbed the wall clock; None where it cannot be told, as with several threads."""
         if self.threads != 1:
             return None
-        shares = [
-            wall / cpu
-            for launch in self.launches
-            if len(launch.cpu_ms) == len(launch.wall_ms)
-            for wall, cpu in zip(launch.wall_ms, launch.cpu_ms, strict=True)
-            if cpu > 0
-        ]
-        if len(shares) < 2:
-            return None
-        third_quarter = statistics.quantiles(shares, n=4)[2]
-        return statistics.median(shares) > WALL_RATIO or third_quarter > WALL_RATIO_P75
+        launches = [launch for launch in self.launches if len(launch.cpu_ms) == len(launch.wall_ms)]
+        wall = [value for launch in launches for value in launch.wall_ms]
+        return disturbed(wall, [value for launch in launches for value in launch.cpu_ms])
 
     @property
     def spread(self) -> float | None:

@@ -12,15 +12,30 @@ library wrote. The same inputs give the same bytes: dates are those of the input
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .gate import Verdict
+from .judge_latency import where
 from .report_facts import Bundle, Facts, LayerShare, ProfileShare, Quality, Timing, Variant
-from .report_judge import Answer, Judgement, Limits, Point, choose, judge, points, quickest
+from .report_judge import Judgement, LimitsOf, Point, choose, judge, of_file, points, quickest
+from .report_limits import Limits
 from .report_overlays import Overlay, embed
-from .report_plots import FAR, MOST_ROWS, in_bytes, in_ms, latency_plot, metric_plot, pareto_plot, stages_plot
+from .report_plots import (
+    FAR,
+    MOST_LINES,
+    MOST_ROWS,
+    Budgets,
+    budgets_of,
+    in_bytes,
+    in_ms,
+    latency_plot,
+    metric_plot,
+    pareto_plot,
+    stages_plot,
+)
 
 __all__ = ["MAX_BYTES", "Page", "build_page", "render"]
 
@@ -29,7 +44,6 @@ MAX_BYTES = 1_500_000  # of the whole page
 SLACK = 20_000  # markup around the pictures
 MOST_LAYERS = 12  # shown before the rest is folded away
 NO_FIGURE = "\N{EN DASH}"
-LimitsOf = Callable[[Bundle], Limits]
 WEIGHTS = {
     "shipped": "trained weights, shipped with edge",
     "checkpoint": "weights of the checkpoint given",
@@ -63,10 +77,10 @@ def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Ov
 
     Args:
         facts: all that was read.
-        limits_of: the budget of a bundle's files.
+        limits_of: the budget of a file.
         overlays: for each bundle, see `report_overlays.look`; empty for none.
     """
-    judged = [judge(bundle, facts, limits_of(bundle)) for bundle in facts.bundles]
+    judged = [judge(bundle, facts, limits_of) for bundle in facts.bundles]
     chosen = [choose(group) for group in judged]
     models = [
         _model(number, bundle, group, choice, facts)
@@ -85,8 +99,16 @@ def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Ov
         {
             "model": bundle.model,
             "ship": None if choice is None else choice.variant.file,
-            "verdict": str(Answer.OVER if choice is None else choice.overall),
-            "files": [{"file": one.variant.file, "verdict": str(one.overall), "why": list(one.why)} for one in group],
+            "verdict": str(Verdict.NO if choice is None else choice.overall),
+            "files": [
+                {
+                    "file": one.variant.file,
+                    "verdict": str(one.overall),
+                    "why": list(one.why),
+                    "budget": _budget(one.limits),
+                }
+                for one in group
+            ],
         }
         for bundle, group, choice in zip(facts.bundles, judged, chosen, strict=True)
     ]
@@ -151,7 +173,7 @@ def _shots(overlays: Sequence[Sequence[Overlay]], uris: list[str] | None) -> lis
 
 
 def _lede(chosen: Sequence[Judgement | None]) -> str:
-    fit = sum(one is not None and one.overall is Answer.FITS for one in chosen)
+    fit = sum(one is not None and one.overall is Verdict.PASS for one in chosen)
     if len(chosen) == 1:
         return "Which of its files to ship, and every figure behind that."
     return f"{fit} of {len(chosen)} models have a file that is proven to be within its budget."
@@ -183,18 +205,19 @@ def _when(text: str) -> str:
 
 def _left_out(facts: Facts) -> list[str]:
     """Say what was given and is not shown, because it is of none of the files."""
-    hashes = {variant.sha256 for bundle in facts.bundles for variant in bundle.variants}
-    names = {variant.file for bundle in facts.bundles for variant in bundle.variants}
+    variants = [variant for bundle in facts.bundles for variant in bundle.variants]
+    hashes, names = {variant.sha256 for variant in variants}, {variant.file for variant in variants}
     foreign = {
         "timings": [timing.file for timing in facts.timings if timing.sha256 not in hashes],
-        "profiles": [profile.file for profile in facts.profiles if profile.file not in names],
-        "metrics": [quality.file for quality in facts.qualities if quality.file not in names],
+        "profiles": [one.file for one in facts.profiles if not any(of_file(variant, one) for variant in variants)],
+        "metrics": [one.file for one in facts.qualities if not any(of_file(variant, one) for variant in variants)],
     }
-    return [
-        f"{len(files)} {what} of other files: {', '.join(_unique(files)[:8])}{'…' * (len(_unique(files)) > 8)}"
-        for what, files in foreign.items()
-        if files
-    ]
+    lines = []
+    for what, files in foreign.items():
+        told = [f"{file} (another file of that name)" if file in names else file for file in _unique(files)]
+        if told:
+            lines.append(f"{len(files)} {what} of other files: {', '.join(told[:8])}{'…' * (len(told) > 8)}")
+    return lines
 
 
 # --- one model ------------------------------------------------------------------
@@ -203,20 +226,19 @@ def _left_out(facts: Facts) -> list[str]:
 def _model(
     number: int, bundle: Bundle, group: Sequence[Judgement], choice: Judgement | None, facts: Facts
 ) -> dict[str, Any]:
-    limits = group[0].limits if group else Limits(max_bytes=0, max_ms=0, max_drop=0)
     devices = list(dict.fromkeys(device for judged in group for device in judged.timings))
     hashes = {variant.sha256: variant for variant in bundle.variants}
     rows = [timing for timing in facts.timings if timing.sha256 in hashes]
-    names = {variant.file: variant for variant in bundle.variants}
+    profiles = [(one, variant) for one in facts.profiles for variant in bundle.variants if of_file(variant, one)]
     qualities = [judged.quality for judged in group if judged.quality is not None]
     return {
         "id": f"m{number}",
         "name": bundle.model,
         "tags": _tags(bundle),
         "random": bundle.weights == "seeded",
-        "answer": str(Answer.OVER if choice is None else choice.overall),
+        "answer": str(Verdict.NO if choice is None else choice.overall),
         "card": _card(choice, group),
-        "budget": _budget(limits),
+        "budgets": _budgets(group),
         "devices": devices or _export_devices(group),
         "files": [_file(judged, devices, choice) for judged in group],
         "metric": qualities[0].metric if qualities else None,
@@ -226,7 +248,7 @@ def _model(
         "timings": [_timing(timing, hashes[timing.sha256]) for timing in rows],
         "remarks": _remarks(rows, hashes),
         "machines": _unique(f"{timing.device}: {timing.machine}" for timing in rows if timing.machine),
-        "profiles": [_profile(one, names[one.file]) for one in facts.profiles if one.file in names],
+        "profiles": [_profile(one, variant) for one, variant in profiles],
         "parity": [_parity(variant, bundle) for variant in bundle.variants],
         "searches": [_search(variant) for variant in bundle.variants if variant.trials],
         "provenance": _provenance(bundle),
@@ -244,10 +266,28 @@ def _tags(bundle: Bundle) -> list[str]:
     return words
 
 
+def _budgets(group: Sequence[Judgement]) -> list[str]:
+    """Return the budgets of a model's files in words, each with the files that it is for where there are several."""
+    files: dict[str, list[str]] = {}
+    for judged in group:
+        files.setdefault(_budget(judged.limits), []).append(_short(judged.variant))
+    return [words if len(files) == 1 else f"{', '.join(names)}: {words}" for words, names in files.items()]
+
+
 def _budget(limits: Limits) -> str:
     points = 100 * limits.max_drop
-    loss = f"a loss of {points:g} point{'s' * (points != 1)}"
-    return f"{in_bytes(limits.max_bytes)}, a p90 of {limits.max_ms:g} ms, and {loss} of the metric"
+    parts = [in_bytes(limits.max_bytes)]
+    if limits.max_ms is not None:
+        parts.append(f"a p90 of {limits.max_ms:g} ms")
+    for limit in limits.latencies:
+        grade = "" if limit.budget.evidence == "measured" else f" ({limit.budget.evidence} will do)"
+        parts.append(f"a {limit.name.removesuffix('_ms')} of {limit.value:g} ms on {where(limit.budget)}{grade}")
+    if limits.min_sqnr_db is not None:
+        parts.append(f"{limits.min_sqnr_db:g} dB")
+    words = f"{', '.join(parts)}, and a loss of {points:g} point{'s' * (points != 1)} of the metric"
+    source = f" ({limits.source})" if limits.source else ""
+    unseen = f"; {', '.join(limits.unseen)}: held by edge gate" if limits.unseen else ""
+    return f"{words}{source}{unseen}"
 
 
 def _export_devices(group: Sequence[Judgement]) -> list[str]:
@@ -258,9 +298,9 @@ def _card(choice: Judgement | None, group: Sequence[Judgement]) -> dict[str, Any
     """Return what stands at a glance: the file to ship, or why there is none."""
     if choice is None:
         nearest = _unique(f"{judged.variant.file}: {'; '.join(judged.why)}" for judged in group)
-        return {"file": None, "words": "No file fits", "why": nearest[:3], "facts": []}
+        return {"file": None, "words": "No file passes", "why": nearest[:3], "facts": []}
     variant, limits = choice.variant, choice.limits
-    share = min(100.0, 100 * variant.size_bytes / limits.max_bytes)
+    share = min(100.0, 100 * variant.size_bytes / max(limits.max_bytes, 1))
     lines: list[dict[str, Any]] = [
         {
             "name": "Size",
@@ -270,17 +310,12 @@ def _card(choice: Judgement | None, group: Sequence[Judgement]) -> dict[str, Any
         }
     ]
     for device, row in choice.timings.items():
-        value = _p90_or_interval(row)
-        share = min(100.0, 100 * (value[1] or 0) / limits.max_ms) if limits.max_ms else 100.0
-        lines.append(
-            {
-                "name": f"Latency, {device}",
-                "value": value[0],
-                "of": f"of {limits.max_ms:g} ms",
-                "share": f"{share:.1f}",
-                "grade": row.evidence,
-            }
-        )
+        value, budget = _p90_or_interval(row), limits.ms_on(device)
+        line: dict[str, Any] = {"name": f"Latency, {device}", "value": value[0], "grade": row.evidence}
+        if budget is not None:
+            share = min(100.0, 100 * (value[1] or 0) / budget[1]) if budget[1] else 100.0
+            line |= {"of": f"of {budget[1]:g} ms", "share": f"{share:.1f}"}
+        lines.append(line)
     if not choice.timings and variant.best_ms is not None:
         value_ms = f"quickest run {in_ms(variant.best_ms)} ms"
         lines.append({"name": f"Latency, {variant.best_device}", "value": value_ms, "grade": variant.best_evidence})
@@ -288,7 +323,7 @@ def _card(choice: Judgement | None, group: Sequence[Judgement]) -> dict[str, Any
         lines.append({"name": choice.quality.metric, "value": _value(choice.quality), "of": _loss(choice.quality)})
     if (worst := _worst(variant)) is not None:
         lines.append({"name": "Parity", "value": worst})
-    words = "Ship" if choice.overall is Answer.FITS else "Closest, not proven"
+    words = "Ship" if choice.overall is Verdict.PASS else "Closest, not proven"
     return {"file": variant.file, "words": words, "why": list(choice.why), "facts": lines}
 
 
@@ -306,13 +341,14 @@ def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -
     variant = judged.variant
     latencies = [_cell(judged.timings.get(device)) for device in devices]
     if not devices and variant.best_ms is not None:
-        latencies = [{"value": f"best {in_ms(variant.best_ms)}", "grade": variant.best_evidence}]
+        busy = ", busy" if variant.best_busy else ""
+        latencies = [{"value": f"best {in_ms(variant.best_ms)}{busy}", "grade": variant.best_evidence}]
     quality = judged.quality
     return {
         "file": variant.file,
         "chosen": choice is judged,
         "size": f"{variant.size_bytes:,}",
-        "share": f"{100 * variant.size_bytes / judged.limits.max_bytes:.0f} %",
+        "share": f"{100 * variant.size_bytes / max(judged.limits.max_bytes, 1):.0f} %",
         "latencies": latencies,
         "value": NO_FIGURE if quality is None else _value(quality),
         "interval": "" if quality is None else _interval(quality),
@@ -380,30 +416,31 @@ def _planes(number: int, groups: Mapping[str, Sequence[Point]]) -> list[dict[str
     """Return the pictures of size, latency and metric, one or two for each device."""
     found = []
     for count, (device, group) in enumerate(groups.items(), 1):
-        limits = group[0].judged.limits
+        budgets = budgets_of(group, device)
         grades = " and ".join(_unique(point.evidence for point in group))
         what = "quickest inference of the export"
         if group[0].judged.timings:
             predicted = all(point.low_ms is not None for point in group)
             what = "median of an inference and its interval" if predicted else "p90 of an inference and its bound"
-        svg = pareto_plot(group, limits, device, f"m{number}p{count}")
+        svg = pareto_plot(group, budgets, device, f"m{number}p{count}")
         words = f"Size and latency on {device}, {grades}: {what}."
-        found.append({"svg": svg, "words": words, "far": _far(group, limits)})
+        found.append({"svg": svg, "words": words, "far": _far(group, budgets)})
         if any(point.value is not None for point in group):
             metric = next(point.judged.quality.metric for point in group if point.judged.quality is not None)
-            svg = metric_plot(group, limits, device, f"m{number}q{count}")
+            svg = metric_plot(group, budgets, device, f"m{number}q{count}")
             found.append({"svg": svg, "words": f"Latency on {device}, {grades}, and {metric}.", "far": ""})
     return found
 
 
-def _far(group: Sequence[Point], limits: Limits) -> str:
+def _far(group: Sequence[Point], budgets: Budgets) -> str:
     """Say which budgets are too far away to be drawn."""
-    parts = []
-    if limits.max_bytes > FAR * max(point.size_bytes for point in group):
-        parts.append(f"{in_bytes(limits.max_bytes)}")
-    if limits.max_ms > FAR * max(point.high_ms or point.ms for point in group):
-        parts.append(f"{limits.max_ms:g} ms")
-    return f"The budget of {' and '.join(parts)} is far outside of the picture." if parts else ""
+    sizes, times = [point.size_bytes for point in group], [point.high_ms or point.ms for point in group]
+    parts = [in_bytes(line.value) for line in budgets.sizes if line.value > FAR * max(sizes)]
+    parts += [f"{line.value:g} ms" for line in budgets.times if line.value > FAR * max(times)]
+    words = [f"The budget of {' and '.join(parts)} is far outside of the picture."] if parts else []
+    more = max(len(budgets.sizes) - MOST_LINES, 0) + max(len(budgets.times) - MOST_LINES, 0)
+    words += [f"{_count(more, 'looser budget')} are not drawn."] if more else []
+    return " ".join(words)
 
 
 def _latencies(number: int, rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[dict[str, Any]]:
@@ -482,7 +519,7 @@ def _remarks(rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[str]
     """Return what the rows say of themselves, each once, with the files that say it."""
     where: dict[str, list[str]] = {}
     for row in rows:
-        for reason in row.why:
+        for reason in (*row.why, *row.notes):
             where.setdefault(reason, []).append(f"{_short(hashes[row.sha256])} on {row.device}")
     return [f"{', '.join(_unique(labels))}: {reason}" for reason, labels in where.items()]
 

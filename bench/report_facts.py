@@ -1,6 +1,6 @@
 """What a report shows, as facts: bundles and their variants, timings with raw samples, profiles, and task metrics.
 
-Every text in here is fit to be shown: see `report_read.shown`. A figure that nobody gave is None.
+Every text in here is fit to be shown: see `json_values.shown`. A figure that nobody gave is None.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Variant:
         complaints: limits of parity that it does not hold.
         parity: one for each output.
         best_ms, best_device, best_evidence: the quickest of the export's own timings, its device and its grade.
-        best_threads: of that timing.
+        best_threads, best_busy: of that timing: threads, and whether other work disturbed the clock.
         trials: of the search, in order.
     """
 
@@ -78,6 +78,7 @@ class Variant:
     best_device: str
     best_evidence: str
     best_threads: int
+    best_busy: bool
     trials: tuple[Trial, ...]
 
 
@@ -125,17 +126,19 @@ class Timing:
         device, evidence: where, and what the latencies are worth.
         engine, threads, input: what ran it, on what.
         status, why: whether the row may be used, and why not.
+        notes: further remarks.
         busy: other work disturbed the wall clock.
         machine: the device in words.
         began: when the run began, as the file says it.
         edge: version that measured.
         infer: inferences back to back; None where nothing was measured, and where the grade is "simulated".
-        samples_ms: their raw wall clock.
+        samples_ms: raw wall clock of inferences, of simulations too.
+        coarse: the clock took several inferences together, so that only the median is known.
         stages: median of "pre", "infer" and "decode" of whole frames, ms; empty where none were measured.
         frame: whole frames.
         load_ms, first_ms, peak_rss_bytes: of the process.
         p50_ms, low_ms, high_ms: predicted median and its interval.
-        basis: of the prediction.
+        basis, abstained: of the prediction: what it stands on, or why there is none.
     """
 
     file: str
@@ -147,12 +150,14 @@ class Timing:
     input: str
     status: str
     why: tuple[str, ...]
+    notes: tuple[str, ...]
     busy: bool
     machine: str
     began: str
     edge: str
     infer: Summary | None
     samples_ms: tuple[float, ...]
+    coarse: bool
     stages: Mapping[str, float]
     frame: Summary | None
     load_ms: float | None
@@ -162,6 +167,7 @@ class Timing:
     low_ms: float | None
     high_ms: float | None
     basis: str
+    abstained: str
 
     @property
     def usable(self) -> bool:
@@ -195,9 +201,10 @@ class LayerShare:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileShare:
-    """A profile of `edge bench --profile`: measured on the host, one thread."""
+    """A profile of `edge bench --profile`: measured on the host, one thread; `sha256` is None in older files."""
 
     file: str
+    sha256: str | None
     engine: str
     how: str
     total_ms: float
@@ -209,7 +216,7 @@ class Quality:
     """What `edge eval` found of one file.
 
     Attributes:
-        file: its name.
+        file, sha256: its name and hash; None in files of older edges.
         metric, value, low, high: the task's metric and its 95 % interval.
         drop, drop_low, drop_high: what it loses against the first file, 0..1, paired; None for the first.
         against: name of the first file.
@@ -217,6 +224,7 @@ class Quality:
     """
 
     file: str
+    sha256: str | None
     metric: str
     value: float
     low: float | None

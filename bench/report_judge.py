@@ -1,44 +1,26 @@
 """What the figures of a report come to: each file against its budget, what no other file beats, and which one to ship.
 
-A latency is judged on every device there are figures of. A measured one fits when the bound of its true p90, at 99 %
-confidence, is within the budget, and is over when the p90 itself is; a predicted one by the ends of its interval. What
-lies between is undecided, as is a file whose latency nobody measured: the export's own timing is the quickest of a few
-rounds, which can show that a file is too slow but not that it is fast enough.
+Verdicts and their words are those of `edge gate`: pass, no, or inconclusive, by bounds at 99 % confidence for latencies
+that were measured, by intervals for predictions and for the metric. A limit that names no device holds on every device
+there are figures of. A file whose latency nobody measured is inconclusive: the export's own timing is the quickest of a
+few rounds, which can show that a file is too slow but not that it is fast enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from .report_facts import Bundle, Facts, Quality, Timing, Variant
+from .budgets import Limit
+from .gate import Verdict, worst
+from .gate_accuracy import judge_drop, loss_of
+from .judge_latency import Answer, judge_interval, judge_samples, judge_timing, rows_for, where
+from .report_facts import Bundle, Facts, ProfileShare, Quality, Timing, Variant
+from .report_limits import Limits
 
-__all__ = ["Answer", "Judgement", "Limits", "Point", "choose", "judge", "main_device", "points", "quickest"]
+__all__ = ["Judgement", "LimitsOf", "Point", "choose", "judge", "main_device", "of_file", "points", "quickest"]
 
-
-class Answer(StrEnum):
-    """What a budget says of a figure."""
-
-    FITS = "fits"
-    OVER = "over"
-    UNDECIDED = "undecided"
-    UNKNOWN = "unknown"  # nobody measured it, and no budget needs it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The budget of a file.
-
-    Attributes:
-        max_bytes: of the file.
-        max_ms: p90 of an inference.
-        max_drop: loss of the task's metric, 0..1.
-    """
-
-    max_bytes: float
-    max_ms: float
-    max_drop: float
+LimitsOf = Callable[[Bundle, Variant], Limits]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +32,8 @@ class Judgement:
         limits: the budget.
         timings: device -> its quickest row, in the order of the results.
         quality: of `edge eval`; None where it was not evaluated.
-        size, latency, parity, drop: by part; latency over all devices.
-        why: what is over or undecided, in words.
+        size, latency, parity, drop: by part; latency over all devices, drop None where it is not known nor asked for.
+        why: reasons of what is no pass.
     """
 
     bundle: Bundle
@@ -59,19 +41,16 @@ class Judgement:
     limits: Limits
     timings: dict[str, Timing]
     quality: Quality | None
-    size: Answer
-    latency: Answer
-    parity: Answer
-    drop: Answer
+    size: Verdict
+    latency: Verdict
+    parity: Verdict
+    drop: Verdict | None
     why: tuple[str, ...]
 
     @property
-    def overall(self) -> Answer:
-        """Over where a part is; fits where all that can be told does; else undecided."""
-        parts = (self.size, self.latency, self.parity, self.drop)
-        if Answer.OVER in parts:
-            return Answer.OVER
-        return Answer.UNDECIDED if Answer.UNDECIDED in parts else Answer.FITS
+    def overall(self) -> Verdict:
+        """What the parts come to."""
+        return worst(part for part in (self.size, self.latency, self.parity, self.drop) if part is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,26 +79,34 @@ class Point:
         return None if self.judged.quality is None else self.judged.quality.value
 
 
-def judge(bundle: Bundle, facts: Facts, limits: Limits) -> list[Judgement]:
+def judge(bundle: Bundle, facts: Facts, limits_of: LimitsOf) -> list[Judgement]:
     """Return the judgements of a bundle's files, in the bundle's order.
 
-    Timings belong to a file by its hash, metrics by its name: `edge eval` tells no hash.
+    Figures belong to a file by its hash.
     """
-    return [_judge(bundle, variant, facts, limits) for variant in bundle.variants]
+    return [_judge(bundle, variant, facts, limits_of(bundle, variant)) for variant in bundle.variants]
+
+
+def of_file(variant: Variant, found: Quality | ProfileShare) -> bool:
+    """Return whether figures are of a file: by hash, or by name where an older edge wrote no hash."""
+    return found.file == variant.file if found.sha256 is None else found.sha256 == variant.sha256
 
 
 def _judge(bundle: Bundle, variant: Variant, facts: Facts, limits: Limits) -> Judgement:
     rows = [timing for timing in facts.timings if timing.sha256 == variant.sha256]
     timings = quickest(rows)
-    quality = next((found for found in reversed(facts.qualities) if found.file == variant.file), None)
+    quality = next((found for found in reversed(facts.qualities) if of_file(variant, found)), None)
     why: list[str] = []
-    size = Answer.FITS if variant.size_bytes <= limits.max_bytes else Answer.OVER
-    if size is Answer.OVER:
-        why.append(f"{variant.size_bytes:,} bytes, budget {limits.max_bytes:,.0f}")
-    latency = _latency(variant, rows, timings, limits, why)
-    parity = Answer.OVER if variant.complaints else Answer.FITS
-    why += variant.complaints
-    drop = _drop(quality, limits, why)
+    size = Verdict.PASS if variant.size_bytes <= limits.max_bytes else Verdict.NO
+    if size is Verdict.NO:
+        over = variant.size_bytes - limits.max_bytes
+        why.append(f"{variant.size_bytes:,} bytes, {over:,.0f} over {limits.max_bytes:,.0f}")
+    if limits.latencies:
+        latency = worst(_demanded(limit, rows, why) for limit in limits.latencies)
+    else:
+        latency = _everywhere(variant, rows, timings, limits, why)
+    complaints = _complaints(variant, limits)
+    why += complaints
     return Judgement(
         bundle=bundle,
         variant=variant,
@@ -128,8 +115,8 @@ def _judge(bundle: Bundle, variant: Variant, facts: Facts, limits: Limits) -> Ju
         quality=quality,
         size=size,
         latency=latency,
-        parity=parity,
-        drop=drop,
+        parity=Verdict.NO if complaints else Verdict.PASS,
+        drop=_drop(quality, limits, why),
         why=tuple(why),
     )
 
@@ -146,64 +133,69 @@ def quickest(rows: Sequence[Timing]) -> dict[str, Timing]:
     return found
 
 
-def _latency(
+def _demanded(limit: Limit, rows: Sequence[Timing], why: list[str]) -> Verdict:
+    """Return what all rows of a file say of a limit of `edge.toml`; figures that nobody gave are not known yet."""
+    ours = rows_for(limit, rows)
+    if not ours:
+        why.append(f"missing evidence: no figure on {where(limit.budget)} was given")
+        return Verdict.INCONCLUSIVE
+    return worst(_said(judge_timing(row, limit), why) for row in ours)
+
+
+def _everywhere(
     variant: Variant, rows: Sequence[Timing], timings: dict[str, Timing], limits: Limits, why: list[str]
-) -> Answer:
-    answers = [_timing(row, limits.max_ms, why) for row in timings.values()]
+) -> Verdict:
+    """Return what a limit that names no device comes to on all that there are figures of."""
+    most = limits.max_ms
+    assert most is not None
+    verdicts = [_said(_p90(row, most), why) for row in timings.values()]
     for device in dict.fromkeys(row.device for row in rows if row.device not in timings):
         states = dict.fromkeys("no prediction" if row.usable else row.status for row in rows if row.device == device)
-        why.append(f"no figure on {device}: {', '.join(states)}")
-        answers.append(Answer.UNDECIDED)
-    if not answers:
-        if variant.best_ms is not None and variant.best_ms > limits.max_ms:
-            why.append(
-                f"quickest run {variant.best_ms:.1f} ms on {variant.best_device} ({variant.best_evidence}),"
-                f" budget {limits.max_ms:g}"
-            )
-            return Answer.OVER
-        why.append("p90 not measured")
-        return Answer.UNDECIDED
-    for answer in (Answer.OVER, Answer.UNDECIDED):
-        if answer in answers:
-            return answer
-    return Answer.FITS
+        why.append(f"missing evidence: no figure on `{device}`: {', '.join(states)}")
+        verdicts.append(Verdict.INCONCLUSIVE)
+    if verdicts:
+        return worst(verdicts)
+    if variant.best_ms is not None and variant.best_ms > most:
+        told = f"quickest run {variant.best_ms:.1f} ms on `{variant.best_device}` ({variant.best_evidence})"
+        why.append(f"{told}; at most {most:g} ms is allowed")
+        return Verdict.NO
+    why.append("missing evidence: p90 not measured")
+    return Verdict.INCONCLUSIVE
 
 
-def _timing(row: Timing, max_ms: float, why: list[str]) -> Answer:
-    where = f"on {row.device} ({row.evidence})"
-    if row.infer is None:
-        low, high = row.low_ms, row.high_ms
-        if low is None or high is None:
-            why.append(f"no interval {where}")
-            return Answer.UNDECIDED
-        if high <= max_ms:
-            return Answer.FITS
-        why.append(f"{low:.3g} to {high:.3g} ms {where}, budget {max_ms:g}")
-        return Answer.OVER if low > max_ms else Answer.UNDECIDED
-    p90, bound = row.infer.p90_ms, row.infer.p90_at_most_ms
-    if p90 is None:
-        why.append(f"too few runs for a p90 {where}")
-        return Answer.UNDECIDED
-    if p90 > max_ms:
-        why.append(f"p90 {p90:.3g} ms {where}, budget {max_ms:g}")
-        return Answer.OVER
-    if bound is None or bound > max_ms:
-        why.append(f"p90 {p90:.3g} ms {where} may be over {max_ms:g}")
-        return Answer.UNDECIDED
-    return Answer.FITS
+def _p90(row: Timing, most: float) -> Answer:
+    return (
+        judge_interval(row, most, where(row)) if row.infer is None else judge_samples(row, "p90_ms", most, where(row))
+    )
 
 
-def _drop(quality: Quality | None, limits: Limits, why: list[str]) -> Answer:
-    if quality is None or quality.drop is None:
-        return Answer.UNKNOWN
-    points, most = 100 * quality.drop, 100 * limits.max_drop
-    if quality.drop_high is not None and quality.drop_high <= limits.max_drop:
-        return Answer.FITS
-    if quality.drop_low is not None and quality.drop_low > limits.max_drop:
-        why.append(f"loses {points:.1f} points of {quality.metric}, budget {most:g}")
-        return Answer.OVER
-    why.append(f"loses {points:.1f} points of {quality.metric}, give or take: not to be told from {most:g}")
-    return Answer.UNDECIDED
+def _said(answer: Answer, why: list[str]) -> Verdict:
+    if answer.verdict is not Verdict.PASS:
+        why.append(answer.why)
+    return answer.verdict
+
+
+def _complaints(variant: Variant, limits: Limits) -> list[str]:
+    """Return where parity falls short: of the decibels of `edge.toml`, or of what the export held it against."""
+    least = limits.min_sqnr_db
+    if least is None:
+        return list(variant.complaints)
+    return [
+        f"output `{one.output}`: SQNR {one.sqnr_db:.1f} dB, limit {least:g} dB"
+        for one in variant.parity
+        if one.sqnr_db is not None and one.sqnr_db < least
+    ]
+
+
+def _drop(quality: Quality | None, limits: Limits, why: list[str]) -> Verdict | None:
+    loss = None if quality is None else loss_of(quality)
+    if loss is None:
+        if not limits.needs_drop:
+            return None
+        why.append("missing evidence: no loss of its metric, with an interval, was given")
+        return Verdict.INCONCLUSIVE
+    verdict, told = judge_drop(loss, 100 * limits.max_drop)
+    return _said(Answer(verdict=verdict, why=told), why)
 
 
 def main_device(judgements: Sequence[Judgement]) -> str:
@@ -213,12 +205,12 @@ def main_device(judgements: Sequence[Judgement]) -> str:
 
 
 def choose(judgements: Sequence[Judgement]) -> Judgement | None:
-    """Return the file to ship: of those that fit, else of those that are undecided, the quickest, then the smallest.
+    """Return the file to ship: of those that pass, else of the inconclusive, the quickest, then the smallest.
 
-    None where every file is over, or there is none.
+    None where every file is refused, or there is none.
     """
     device = main_device(judgements)
-    for wanted in (Answer.FITS, Answer.UNDECIDED):
+    for wanted in (Verdict.PASS, Verdict.INCONCLUSIVE):
         fit = [judged for judged in judgements if judged.overall is wanted]
         if fit:
             return min(fit, key=lambda judged: (_rank_ms(judged, device), judged.variant.size_bytes))

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
 
 from .report_facts import Timing
-from .report_judge import Limits, Point
+from .report_judge import Point
 
 __all__ = [
     "FAR",
+    "MOST_LINES",
     "MOST_ROWS",
+    "Budgets",
+    "Line",
+    "budgets_of",
     "in_bytes",
     "in_ms",
     "latency_plot",
@@ -36,6 +40,7 @@ ROW, RIDGE, AXIS = 42.0, 20.0, 34.0  # units: a row of distributions, its curve,
 STAGE_ROW, BAR = 36.0, 12.0
 LETTER = 6.2  # width of a character at 11 units, on the wide side
 LINE = 12.0  # height of a label
+MOST_LINES = 3  # budgets that are drawn on one axis, the tightest first
 NEAR, FURTHER = (0.0, 6.0, 12.0), (18.0, 28.0, 40.0, 54.0)  # of a label from its point; further ones get a line
 MOST_ROWS = 12
 MOST_LABELS = 12
@@ -73,24 +78,82 @@ def _three(value: float) -> str:
 # --- planes of points -----------------------------------------------------------
 
 
-def pareto_plot(points: Sequence[Point], limits: Limits, device: str, ident: str) -> str:
-    """Return size against latency on one device, both logarithmic, with the budget as the shaded corner.
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A budget on an axis: its value, and its words."""
+
+    value: float
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgets:
+    """The budgets of the files in a plane, the tightest first.
+
+    Attributes:
+        sizes: bytes.
+        times: ms, on the plane's device.
+        max_drop: loss of the metric, 0..1: the least that a file may lose.
+    """
+
+    sizes: tuple[Line, ...]
+    times: tuple[Line, ...]
+    max_drop: float
+
+
+def budgets_of(points: Sequence[Point], device: str) -> Budgets:
+    """Return the budgets of files on a device; where they differ, each says whose it is."""
+    limits = [point.judged.limits for point in points]
+    sizes = [(one.max_bytes, in_bytes(one.max_bytes)) for one in limits]
+    times = [
+        None if found is None else (found[1], f"{'' if found[0] == 'p90' else f'{found[0]} '}{found[1]:g} ms")
+        for found in (one.ms_on(device) for one in limits)
+    ]
+    return Budgets(
+        sizes=_budget_lines(points, sizes),
+        times=_budget_lines(points, times),
+        max_drop=min(one.max_drop for one in limits),
+    )
+
+
+def _budget_lines(points: Sequence[Point], budgets: Sequence[tuple[float, str] | None]) -> tuple[Line, ...]:
+    files: dict[tuple[float, str], list[Point]] = {}
+    for point, budget in zip(points, budgets, strict=True):
+        if budget is not None:
+            files.setdefault(budget, []).append(point)
+    alike = len(files) == 1 and None not in budgets
+    return tuple(
+        Line(value=value, words=f"budget {words}" if alike else f"budget {words}, {_whose(points, group)}")
+        for (value, words), group in sorted(files.items())
+    )
+
+
+def _whose(points: Sequence[Point], group: Sequence[Point]) -> str:
+    """Return whose a budget is: precisions where all files of them have it, else files."""
+    rest = {point.judged.variant.precision for point in points if point not in group}
+    precisions = dict.fromkeys(point.judged.variant.precision[:12] for point in group)
+    names = list(precisions) if not rest & set(precisions) else list(dict.fromkeys(map(_label, group)))
+    return f"{', '.join(names[:2])}{'…' * (len(names) > 2)}"
+
+
+def pareto_plot(points: Sequence[Point], budgets: Budgets, device: str, ident: str) -> str:
+    """Return size against latency on one device, both logarithmic; the shaded corner is within every budget.
 
     Args:
         points: at least one.
-        limits: the budget.
+        budgets: of their files on the device.
         device: name of the device, for the description.
         ident: makes the ids of this plot those of no other.
     """
-    across = _log_scale([point.size_bytes for point in points], limits.max_bytes, LEFT, WIDTH - RIGHT)
-    up = _log_scale(_spans(points), limits.max_ms, PLANE_HEIGHT - BOTTOM, TOP)
+    across = _log_scale([point.size_bytes for point in points], budgets.sizes, LEFT, WIDTH - RIGHT)
+    up = _log_scale(_spans(points), budgets.times, PLANE_HEIGHT - BOTTOM, TOP)
     title = f"Size against latency on {device}"
     root = _plane(ident, title, _told(points))
     _shade(root, across, up)
     _axis_across(root, across, in_bytes, "file size")
     _axis_up(root, up, _tick, "ms")
-    _budget_across(root, across, f"budget {in_bytes(limits.max_bytes)}")
-    _budget_up(root, up, f"budget {limits.max_ms:g} ms")
+    _budgets_across(root, across)
+    _budgets_up(root, up)
     places = [(across.at(point.size_bytes), up.at(point.ms)) for point in points]
     for point, (x, _) in zip(points, places, strict=True):
         _whisker(root, x, up, point)
@@ -98,31 +161,31 @@ def pareto_plot(points: Sequence[Point], limits: Limits, device: str, ident: str
     return _text_of(root)
 
 
-def metric_plot(points: Sequence[Point], limits: Limits, device: str, ident: str) -> str:
+def metric_plot(points: Sequence[Point], budgets: Budgets, device: str, ident: str) -> str:
     """Return latency against the task's metric, with its interval; points without a metric are left out.
 
     Args:
         points: at least one with a metric.
-        limits: the budget.
+        budgets: of their files on the device.
         device: name of the device, for the description.
         ident: makes the ids of this plot those of no other.
     """
     scored = [point for point in points if point.judged.quality is not None]
     qualities = [point.judged.quality for point in scored if point.judged.quality is not None]
     ends = [end for found in qualities for end in (found.value, found.low, found.high) if end is not None]
-    floor = next((found.value - limits.max_drop for found in qualities if found.drop is None), None)
-    across = _log_scale(_spans(scored), limits.max_ms, LEFT, WIDTH - RIGHT)
+    floor = next((found.value - budgets.max_drop for found in qualities if found.drop is None), None)
+    across = _log_scale(_spans(scored), budgets.times, LEFT, WIDTH - RIGHT)
     up = _linear_scale([*ends, *([] if floor is None else [floor])], PLANE_HEIGHT - BOTTOM, TOP)
     name = qualities[0].metric[:24]
     root = _plane(ident, f"Latency on {device} against {name}", _told(scored))
-    _shade(root, across, _Scale(at=up.at, ticks=up.ticks, limit=floor, more_is_better=True))
+    _shade(root, across, replace(up, within=floor, more_is_better=True))
     _axis_across(root, across, _tick, "ms")
     _axis_up(root, up, lambda value: f"{value:.3g}", name)
-    _budget_across(root, across, f"budget {limits.max_ms:g} ms")
+    _budgets_across(root, across)
     if floor is not None:
         y = up.at(floor)
         _add(root, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="budget")
-        words = f"first file, {100 * limits.max_drop:g} point{'s' * (limits.max_drop != 0.01)} less"
+        words = f"first file, {100 * budgets.max_drop:g} point{'s' * (budgets.max_drop != 0.01)} less"
         _add(root, "text", words, x=LEFT + 4, y=y + 12, class_="budget")
     places = []
     for point, found in zip(scored, qualities, strict=True):
@@ -130,28 +193,30 @@ def metric_plot(points: Sequence[Point], limits: Limits, device: str, ident: str
         places.append((x, y))
         if found.low is not None and found.high is not None:
             _add(root, "line", x1=x, x2=x, y1=up.at(found.low), y2=up.at(found.high), class_=f"whisker {_kind(point)}")
-    _marks(root, scored, places, _lines(across, _Scale(at=up.at, ticks=(), limit=floor)))
+    drawn = () if floor is None else (Line(value=floor, words=" " * 25),)
+    _marks(root, scored, places, _lines(across, replace(up, lines=drawn)))
     return _text_of(root)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """A way from values to units: `at`, the values that get a tick, and the budget; None where it is too far away.
+    """A way from values to units: `at`, the values that get a tick, and the budgets near enough to be drawn.
 
-    Of sizes and latencies less is better; `more_is_better` is true of a metric.
+    `within` is where the part within every budget ends. Of sizes and latencies less is better; `more_is_better` is true
+    of a metric.
     """
 
     at: Callable[[float], float]
     ticks: Sequence[float]
-    limit: float | None
+    lines: Sequence[Line] = ()
+    within: float | None = None
     more_is_better: bool = False
 
 
-def _log_scale(values: Sequence[float], limit: float, start: float, end: float) -> _Scale:
+def _log_scale(values: Sequence[float], budgets: Sequence[Line], start: float, end: float) -> _Scale:
     low, high = max(min(values), 1e-6), max(max(values), 1e-6)
-    drawn = limit > 0 and low / FAR <= limit <= high * FAR
-    if drawn:
-        low, high = min(low, limit), max(high, limit)
+    lines = [line for line in budgets if line.value > 0 and low / FAR <= line.value <= high * FAR][:MOST_LINES]
+    low, high = min([low, *(line.value for line in lines)]), max([high, *(line.value for line in lines)])
     pad = max(math.log(high / low) * 0.08, 0.12)
     bottom, span = math.log(low) - pad, math.log(high / low) + 2 * pad
 
@@ -164,7 +229,8 @@ def _log_scale(values: Sequence[float], limit: float, start: float, end: float) 
     inside = [value for value in candidates if bottom <= math.log(value) <= bottom + span]
     if len(inside) < 2:  # values so close together that no round one lies between
         inside = [low, high] if high > low * 1.05 else [low]
-    return _Scale(at=at, ticks=_apart(inside, at, 46.0 if end > start else 24.0), limit=limit if drawn else None)
+    within = min((line.value for line in budgets), default=None)
+    return _Scale(at=at, ticks=_apart(inside, at, 46.0 if end > start else 24.0), lines=lines, within=within)
 
 
 def _linear_scale(values: Sequence[float], start: float, end: float) -> _Scale:
@@ -178,7 +244,7 @@ def _linear_scale(values: Sequence[float], start: float, end: float) -> _Scale:
     step = 10.0 ** math.floor(math.log10((high - low) / 2))
     step = next(size for size in (step, 2 * step, 5 * step, 10 * step) if (high - low) / size <= 6)
     ticks = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return _Scale(at=at, ticks=ticks, limit=None)
+    return _Scale(at=at, ticks=ticks)
 
 
 def _apart(values: Sequence[float], at: Callable[[float], float], least: float) -> list[float]:
@@ -212,14 +278,14 @@ def _with_grade(point: Point) -> str:
 
 
 def _shade(root: Element, across: _Scale, up: _Scale) -> None:
-    """Draw the part of the plane that is within the budget."""
-    right = WIDTH - RIGHT if across.limit is None else across.at(across.limit)
-    top, bottom = TOP, PLANE_HEIGHT - BOTTOM
-    if up.limit is not None and up.more_is_better:
-        bottom = up.at(up.limit)
-    elif up.limit is not None:
-        top = up.at(up.limit)
-    _add(root, "rect", x=LEFT, y=top, width=max(right - LEFT, 0), height=max(bottom - top, 0), class_="within")
+    """Draw the part of the plane that is within every budget."""
+    right, top, bottom = WIDTH - RIGHT, TOP, PLANE_HEIGHT - BOTTOM
+    if across.within is not None:
+        right = min(max(across.at(across.within), LEFT), right)
+    if up.within is not None:
+        y = min(max(up.at(up.within), top), bottom)
+        top, bottom = (top, y) if up.more_is_better else (y, bottom)
+    _add(root, "rect", x=LEFT, y=top, width=right - LEFT, height=bottom - top, class_="within")
 
 
 def _axis_across(root: Element, scale: _Scale, words: Callable[[float], str], name: str) -> None:
@@ -241,21 +307,26 @@ def _axis_up(root: Element, scale: _Scale, words: Callable[[float], str], name: 
     _add(root, "text", name, x=0, y=11, class_="name")
 
 
-def _budget_across(root: Element, scale: _Scale, words: str) -> None:
-    if scale.limit is None:
-        return
-    x = scale.at(scale.limit)
-    _add(root, "line", x1=x, x2=x, y1=TOP, y2=PLANE_HEIGHT - BOTTOM, class_="budget")
-    end = x - 4 - LETTER * len(words) > LEFT
-    _add(root, "text", words, x=x, y=TOP - 5, class_="budget", anchor="end" if end else "start")
+def _budgets_across(root: Element, scale: _Scale) -> None:
+    for number, line in enumerate(scale.lines):
+        x, y, anchor = _spot_across(scale, number)
+        _add(root, "line", x1=x, x2=x, y1=TOP, y2=PLANE_HEIGHT - BOTTOM, class_="budget")
+        _add(root, "text", line.words, x=x, y=y, class_="budget", anchor=anchor)
 
 
-def _budget_up(root: Element, scale: _Scale, words: str) -> None:
-    if scale.limit is None:
-        return
-    y = scale.at(scale.limit)
-    _add(root, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="budget")
-    _add(root, "text", words, x=LEFT + 4, y=y - 4 if y > TOP + 14 else y + 12, class_="budget")
+def _spot_across(scale: _Scale, number: int) -> Spot:
+    """Return where the words of a budget go: each below those of the one before, on the side that has room."""
+    x = scale.at(scale.lines[number].value)
+    fits = x - 4 - LETTER * len(scale.lines[number].words) > LEFT
+    return x, TOP - 5 + (LINE + 2) * number, "end" if fits else "start"
+
+
+def _budgets_up(root: Element, scale: _Scale) -> None:
+    for number, line in enumerate(scale.lines):
+        y = scale.at(line.value)
+        x, anchor = (WIDTH - RIGHT - 4, "end") if number % 2 else (LEFT + 4, "start")
+        _add(root, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="budget")
+        _add(root, "text", line.words, x=x, y=y - 4 if y > TOP + 14 else y + 12, class_="budget", anchor=anchor)
 
 
 def _whisker(root: Element, x: float, up: _Scale, point: Point) -> None:
@@ -265,14 +336,17 @@ def _whisker(root: Element, x: float, up: _Scale, point: Point) -> None:
 
 
 def _lines(across: _Scale, up: _Scale) -> list[Box]:
-    """Return what the lines of the budget and their words cover, for labels to keep off."""
+    """Return what the lines of budgets and their words cover, for labels to keep off."""
     found = []
-    if across.limit is not None:
-        x = across.at(across.limit)
-        found.append((x - 1, TOP, x + 1, PLANE_HEIGHT - BOTTOM))
-    if up.limit is not None:
-        y = up.at(up.limit)
-        found += [(LEFT, y - 1, WIDTH - RIGHT, y + 1), (LEFT, y - 14, LEFT + 155, y + 14)]
+    for number, line in enumerate(across.lines):
+        x, y, anchor = _spot_across(across, number)
+        width = LETTER * len(line.words)
+        left = x - width if anchor == "end" else x
+        found += [(x - 1, TOP, x + 1, PLANE_HEIGHT - BOTTOM), (left, y - LINE, left + width, y + 2)]
+    for number, line in enumerate(up.lines):
+        y, width = up.at(line.value), LETTER * len(line.words)
+        left = WIDTH - RIGHT - 4 - width if number % 2 else LEFT
+        found += [(LEFT, y - 1, WIDTH - RIGHT, y + 1), (left, y - 14, left + width + 4, y + 14)]
     return found
 
 
@@ -391,7 +465,7 @@ def latency_plot(rows: Sequence[tuple[str, str, Timing]], device: str, ident: st
     """
     rows = rows[:MOST_ROWS]
     ends = [end for *_, timing in rows for end in _ends(timing)]
-    scale = _log_scale(ends, 0.0, 8.0, WIDTH - 8.0)
+    scale = _log_scale(ends, (), 8.0, WIDTH - 8.0)
     base = ROW * len(rows) + 6
     told = "; ".join(f"{label}: {_figures(timing)}" for label, _, timing in rows) + "."
     root = _picture(ident, base + AXIS, f"Latency on {device}", told)

@@ -7,7 +7,6 @@ files from anywhere; each value is looked at before it is taken, and the documen
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
+from .json_values import SCHEMA, Node, read_values
 
 __all__ = ["MAX_BYTES", "RunFacts", "RunRow", "canonical", "read_documents", "run_facts", "split_documents"]
 
 MAX_BYTES = 64 << 20
 MAX_ROWS = 10_000
-MAX_TEXT = 1000
 MAX_INTEGER = 2**53
 # Name of a figure here -> where it stands in a row of `edge bench`.
 BENCH_FIGURES: Mapping[str, tuple[str, ...]] = {
@@ -90,17 +89,7 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: it cannot be read, is too large, or is not JSON.
     """
-    try:
-        if not path.is_file():
-            raise InputError(f"`{path}` is no file", expected="results or a manifest, as JSON")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"`{path}` is too large", expected="at most 64 MiB")
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except OSError as exc:
-        raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"`{path}` is not JSON", got=str(exc)[:80]) from exc
-    return split_documents(values, str(path))
+    return split_documents(read_values(path, MAX_BYTES), str(path))
 
 
 def split_documents(values: object, name: str = "the document") -> list[dict[str, Any]]:
@@ -127,125 +116,126 @@ def canonical(document: Mapping[str, Any]) -> bytes:
     return text.encode("ascii")
 
 
-def run_facts(document: Mapping[str, Any]) -> RunFacts:
+def run_facts(document: Mapping[str, Any], name: str = "the document") -> RunFacts:
     """Return what a document says.
+
+    Args:
+        document: results of `edge bench`, of `edge eval --json`, or a manifest.
+        name: where it is from, for errors.
 
     Raises:
         InputError: it is none of the three kinds, of a schema that is not known, or malformed; the message has the
             place.
     """
-    if document.get("schema") != 1:
+    top = Node(document, name)
+    if document.get("schema") != SCHEMA:
         raise InputError(
-            "the document is no result of edge, or of a schema that is not known", expected="schema 1",
+            f"`{name}` is no result of edge, or of a schema that is not known", expected=f"schema {SCHEMA}",
             got=document.get("schema"),
         )  # fmt: skip
     if isinstance(document.get("rows"), list) and document.get("command") == "bench":
-        kind, found = "bench", [_bench_row(row, f"rows[{index}]") for index, row in _each(document, "rows")]
+        kind, found = "bench", [_bench_row(row) for row in _few(top.get("rows")).items()]
     elif isinstance(document.get("targets"), list) and isinstance(document.get("data"), dict):
-        kind = "eval"
-        found = [_eval_row(row, document["data"], f"targets[{index}]") for index, row in _each(document, "targets")]
+        kind, found = "eval", [_eval_row(row, top.get("data")) for row in _few(top.get("targets")).items()]
     elif isinstance(document.get("variants"), dict) and isinstance(document.get("files"), dict):
-        kind, found = "export", _export_rows(document)
+        kind, found = "export", _export_rows(top)
     else:
         raise InputError(
-            "the document holds no results", expected="edge bench, edge eval --json or a manifest of edge export"
+            f"`{name}` holds no results", expected="edge bench, edge eval --json or a manifest of edge export"
         )
-    edge, began = (_text_or_none(document.get(name), name) for name in ("edge", "began"))
+    edge, began = (_raw_or_none(top.get(word)) for word in ("edge", "began"))
     return RunFacts(kind=kind, edge=edge, began=began, rows=tuple(found))
 
 
-def _bench_row(values: object, place: str) -> RunRow:
-    row = _table(values, place)
-    artifact, engine = _table(row.get("artifact"), f"{place}.artifact"), row.get("engine") or {}
-    launches = row.get("launches") or []
+def _bench_row(row: Node) -> RunRow:
+    artifact, engine, launches = row.get("artifact"), row.get("engine"), row.get("launches").value or []
     first = _dict(launches[0]) if isinstance(launches, list) and launches else {}
     started = _dict(first.get("started"))
-    figures = {name: _number(_at(row, path), f"{place}.{'.'.join(path)}") for name, path in BENCH_FIGURES.items()}
     return RunRow(
-        model=_text(artifact.get("model"), f"{place}.artifact.model"),
-        precision=_text(artifact.get("precision"), f"{place}.artifact.precision"),
-        target=_text(artifact.get("target"), f"{place}.artifact.target"),
-        file=_text(artifact.get("file"), f"{place}.artifact.file"),
-        sha256=_digest(artifact.get("sha256"), f"{place}.artifact.sha256"),
-        device=_text(row.get("device"), f"{place}.device"),
-        engine=_text_or_none(_table(engine, f"{place}.engine").get("name"), f"{place}.engine.name"),
-        engine_version=_text_or_none(engine.get("version"), f"{place}.engine.version"),
-        threads=_count(row.get("threads"), f"{place}.threads"),
-        evidence=_text(row.get("evidence"), f"{place}.evidence"),
-        status=_text(row.get("status"), f"{place}.status"),
+        model=artifact.get("model").raw(),
+        precision=artifact.get("precision").raw(),
+        target=artifact.get("target").raw(),
+        file=artifact.get("file").raw(),
+        sha256=artifact.get("sha256").digest(),
+        device=row.get("device").raw(),
+        engine=None if engine.absent else _raw_or_none(engine.get("name")),
+        engine_version=None if engine.absent else _raw_or_none(engine.get("version")),
+        threads=row.get("threads").maybe_count(),
+        evidence=row.get("evidence").raw(),
+        status=row.get("status").raw(),
         conditions={name: started.get(name) for name in MACHINE} if started else {},
-        figures={name: value for name, value in figures.items() if value is not None},
+        figures=_figures({name: _at(row, path) for name, path in BENCH_FIGURES.items()}),
     )
 
 
-def _eval_row(values: object, data: Mapping[str, Any], place: str) -> RunRow:
-    row = _table(values, place)
-    metric = _table(row.get("metric"), f"{place}.metric")
-    name = Path(_text(row.get("file"), f"{place}.file")).name
-    figures = {
-        "metric": _number(metric.get("value"), f"{place}.metric.value"),
-        "metric_low": _number(metric.get("low"), f"{place}.metric.low"),
-        "metric_high": _number(metric.get("high"), f"{place}.metric.high"),
-        "samples": _number(metric.get("samples"), f"{place}.metric.samples"),
-    }
-    label, digest = (_text_or_none(data.get(word), f"data.{word}") for word in ("label", "digest"))
+def _eval_row(row: Node, data: Node) -> RunRow:
+    metric = row.get("metric")
+    name = Path(row.get("file").raw()).name
     precision, target = _by_name(name)
+    figures = _figures(
+        {
+            "metric": metric.get("value"),
+            "metric_low": metric.get("low"),
+            "metric_high": metric.get("high"),
+            "samples": metric.get("samples"),
+        }
+    )
     return RunRow(
-        model=_text_or_none(row.get("model"), f"{place}.model") or re.sub(r"-[a-z0-9]+\.\w+$", "", name),
-        precision=_text_or_none(row.get("precision"), f"{place}.precision") or precision,
-        target=_text_or_none(row.get("target"), f"{place}.target") or target,
+        model=_raw_or_none(row.get("model")) or re.sub(r"-[a-z0-9]+\.\w+$", "", name),
+        precision=_raw_or_none(row.get("precision")) or precision,
+        target=_raw_or_none(row.get("target")) or target,
         file=name,
-        sha256=_digest(row.get("sha256"), f"{place}.sha256"),
+        sha256=row.get("sha256").digest(),
         conditions={
-            "metric": _text(metric.get("name"), f"{place}.metric.name"),
-            "data": label,
-            "digest": digest,
-            "samples": figures["samples"],
+            "metric": metric.get("name").raw(),
+            "data": _raw_or_none(data.get("label")),
+            "digest": _raw_or_none(data.get("digest")),
+            "samples": figures.get("samples"),
         },
-        figures={name: value for name, value in figures.items() if value is not None},
+        figures=figures,
     )
 
 
-def _export_rows(document: Mapping[str, Any]) -> list[RunRow]:
-    model, machine = _text(document.get("model"), "model"), _dict(document.get("machine"))
-    if len(document["variants"]) > MAX_ROWS:
-        raise InputError("`variants` is too long", expected=f"at most {MAX_ROWS}")
+def _export_rows(top: Node) -> list[RunRow]:
+    model, machine = top.get("model").raw(), _dict(top.get("machine").value)
     found = []
-    for name, values in sorted(document["variants"].items()):
-        place = f"variants.{name[:60]}"
-        row = _table(values, place)
-        latency = _dict(row.get("latency"))
-        figures = {
-            "size_bytes": _number(row.get("bytes"), f"{place}.bytes"),
-            "parameters": _number(document.get("parameters"), "parameters"),
-            "int8_mac_share": _number(row.get("int8_mac_share"), f"{place}.int8_mac_share"),
-            "best_ms": _number(latency.get("best_ms"), f"{place}.latency.best_ms"),
-            **_worst_parity(row.get("parity"), f"{place}.parity"),
-        }
+    for name, row in sorted(_few(top.get("variants")).members()):
+        latency = Node(_dict(row.get("latency").value), row.file, f"{row.place}.latency")
         found.append(
             RunRow(
                 model=model,
-                precision=_text(row.get("precision"), f"{place}.precision"),
-                target=_text(row.get("target"), f"{place}.target"),
-                file=_text(name, "variants"),
-                sha256=_digest(row.get("sha256"), f"{place}.sha256"),
-                device=_text_or_none(latency.get("device"), f"{place}.latency.device"),
-                threads=_count(latency.get("threads"), f"{place}.latency.threads"),
-                evidence=_text_or_none(latency.get("evidence"), f"{place}.latency.evidence"),
+                precision=row.get("precision").raw(),
+                target=row.get("target").raw(),
+                file=Node(name, row.file, "variants").raw(),
+                sha256=row.get("sha256").digest(),
+                device=_raw_or_none(latency.get("device")),
+                threads=latency.get("threads").maybe_count(),
+                evidence=_raw_or_none(latency.get("evidence")),
                 conditions=machine,
-                figures={name: value for name, value in figures.items() if value is not None},
+                figures={
+                    **_figures(
+                        {
+                            "size_bytes": row.get("bytes"),
+                            "parameters": top.get("parameters"),
+                            "int8_mac_share": row.get("int8_mac_share"),
+                            "best_ms": latency.get("best_ms"),
+                        }
+                    ),
+                    **_worst_parity(row.get("parity")),
+                },
             )
         )
     return found
 
 
-def _worst_parity(parity: object, place: str) -> dict[str, float | None]:
+def _worst_parity(parity: Node) -> dict[str, float]:
     """Return the worst figure over all outputs."""
-    outputs = [_table(one, place) for one in (parity.values() if isinstance(parity, dict) else ())]
-    worst: dict[str, float | None] = {}
+    outputs = [one for _, one in parity.members()] if isinstance(parity.value, dict) else []
+    worst = {}
     for name, pick in (("max_error", max), ("cosine", min), ("sqnr_db", min)):
-        values = [value for one in outputs if (value := _number(one.get(name), f"{place}.{name}")) is not None]
-        worst[f"parity_{name}"] = pick(values) if values else None
+        values = [value for one in outputs if (value := _number(one.get(name))) is not None]
+        if values:
+            worst[f"parity_{name}"] = pick(values)
     return worst
 
 
@@ -255,16 +245,25 @@ def _by_name(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
-def _at(values: Any, path: Sequence[str]) -> Any:
+def _at(row: Node, path: Sequence[str]) -> Node:
     for name in path:
-        values = values.get(name) if isinstance(values, dict) else None
+        row = row.get(name) if isinstance(row.value, dict) else Node(None, row.file, row.place)
+    return row
+
+
+def _few(values: Node) -> Node:
+    if len(values.value) > MAX_ROWS:
+        raise InputError(f"`{values.place}` is too long", expected=f"at most {MAX_ROWS}", got=len(values.value))
     return values
 
 
-def _each(document: Mapping[str, Any], name: str) -> list[tuple[int, Any]]:
-    if len(document[name]) > MAX_ROWS:
-        raise InputError(f"`{name}` is too long", expected=f"at most {MAX_ROWS}", got=len(document[name]))
-    return list(enumerate(document[name]))
+def _figures(values: Mapping[str, Node]) -> dict[str, float]:
+    """Return the figures that are there."""
+    return {name: value for name, node in values.items() if (value := _number(node)) is not None}
+
+
+def _number(node: Node) -> float | None:
+    return node.maybe(-MAX_INTEGER, MAX_INTEGER)
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -272,44 +271,5 @@ def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _table(value: object, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"`{place}` is not a table", got=type(value).__name__)
-    return value
-
-
-def _text(value: object, place: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise InputError(f"`{place}` is no text of at most {MAX_TEXT} characters", got=str(value)[:40])
-    return value.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no text for a database
-
-
-def _text_or_none(value: object, place: str) -> str | None:
-    return None if value is None else _text(value, place)
-
-
-def _digest(value: object, place: str) -> str | None:
-    if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise InputError(f"`{place}` is no SHA-256", got=str(value)[:40])
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object, place: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_INTEGER:
-        raise InputError(f"`{place}` is no number", got=str(value)[:40])
-    return float(value)
-
-
-def _count(value: object, place: str) -> int | None:
-    if value is None:
-        return None
-    number = _number(value, place)
-    if number is None or number < 0 or not math.isfinite(number) or number != int(number):
-        raise InputError(f"`{place}` is no count", got=str(value)[:40])
-    return int(number)
-
-
-def _no_constant(word: str) -> float:
-    raise ValueError(f"{word} is no JSON number")
+def _raw_or_none(node: Node) -> str | None:
+    return None if node.absent else node.raw()

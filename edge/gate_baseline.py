@@ -11,10 +11,10 @@ from typing import Any
 from . import __version__
 from .bench.baseline import BASELINE, SCHEMA, Baseline, read_baseline
 from .bench.gate import Subject
-from .export.bundle import commit, open_run
+from .export.bundle import commit, open_run, remove_leftovers
 from .runtime.errors import InputError
 
-__all__ = ["check_reason", "open_baseline", "write_baseline"]
+__all__ = ["check_reason", "clear_leftovers", "open_baseline", "write_baseline"]
 
 MOST_LETTERS = 500
 
@@ -74,11 +74,29 @@ def write_baseline(folder: Path, subjects: Sequence[Subject], reason: str) -> di
         "history": [*(dict(one) for one in (before.history if before else ())), entry],
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open_run(folder.parent) as run:
+    clear_leftovers(folder)
+    with open_run(folder.parent, _prefix(folder)) as run:
         if before is not None:
-            shutil.copytree(folder, run, dirs_exist_ok=True)
-            (run / BASELINE).unlink()
+            _copy(folder, run)
         for subject in subjects:
             shutil.copyfile(subject.path, run / subject.path.name)
         commit(run, folder, manifest, BASELINE)
     return manifest
+
+
+def _copy(folder: Path, run: Path) -> None:
+    """Copy what a baseline has but its description; what cannot be copied is an OSError, which `copytree` hides."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            (run / path.relative_to(folder)).mkdir()
+        elif path != folder / BASELINE:
+            shutil.copy2(path, run / path.relative_to(folder))
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what an update that was killed left beside a baseline."""
+    remove_leftovers(folder.parent, _prefix(folder))
+
+
+def _prefix(folder: Path) -> str:
+    return f".{folder.name[:64]}.run-"

@@ -49,17 +49,20 @@ def losses(
     groups: dict[str, list[Subject]] = {}
     for subject in subjects:
         groups.setdefault(subject.artifact.model, []).append(subject)
+    families: dict[str, list[Subject]] = {}
     for group in groups.values():
         try:
             family = family_of([subject.path for subject in group], [subject.card for subject in group], None)
         except EdgeError as exc:
             found.update({subject.artifact.sha256: [one_line(exc).removeprefix("error: ")] for subject in group})
             continue
-        found.update(_of_model(group, baseline, family, where, count, say))
+        families.setdefault(family, []).extend(group)
+    for family, group in families.items():
+        found.update(_of_family(group, baseline, family, where, count, say))
     return found
 
 
-def _of_model(
+def _of_family(
     group: Sequence[Subject],
     baseline: Baseline | None,
     family: str,
@@ -67,7 +70,7 @@ def _of_model(
     count: int | None,
     say: Callable[[str], None],
 ) -> dict[str, list[Loss | str]]:
-    """Judge all files of a model, and what they are compared with, on samples that are drawn once."""
+    """Judge all files of a family, and what they are compared with, on samples that are drawn once for all of them."""
     from .models.data.open import open_source
     from .models.evaluate import evaluate_all, paired_drop
 
@@ -80,7 +83,8 @@ def _of_model(
     )
     if not any(isinstance(path, Path) for others in pairs.values() for path in others):
         return {digest: [other for other in others if isinstance(other, str)] for digest, others in pairs.items()}
-    say(f"judging {len(paths)} files of {group[0].artifact.model}")
+    models = dict.fromkeys(subject.artifact.model for subject in group)
+    say(f"judging {len(paths)} files of {', '.join(models)}")
     source = open_source(family, where, split="test", seed=0, count=count)
     with contextlib.ExitStack() as opened:
         candidates = [open_candidate(path, read_card(path), None, "auto", 1, opened) for path in paths]

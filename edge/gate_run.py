@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
 
 from .bench.baseline import Baseline
 from .bench.budgets import LATENCIES, Budget
@@ -14,13 +14,16 @@ from .bench.config import Config
 from .bench.gate import STAGES, Check, Gate, Subject, Verdict, checked
 from .bench.gate_accuracy import Loss, accuracy_check, read_report
 from .bench.gate_file import file_checks
-from .bench.gate_latency import latency_checks, read_results, slower_check
+from .bench.gate_latency import latency_checks, slower_check
+from .bench.report_facts import Timing
+from .bench.report_read import read_rows, read_timings
 from .gate_subjects import find_subjects, inspect_file
 from .runtime.errors import InputError
 
 __all__ = ["Order", "run_gate"]
 
 OF_BASELINE = ("same_output", "slower_percent")  # limits that need one
+LEAST_TOLD_S = 0.1
 ALWAYS = ("manifest", "precision")  # looked at whatever a budget asks
 
 
@@ -47,7 +50,7 @@ class Order:
     report: Path | None = None
     data: str = "synthetic"
     samples: int | None = None
-    seconds: float = 1.0
+    seconds: float | None = None
     launches: int = 3
 
 
@@ -81,15 +84,19 @@ def run_gate(
             hint="`edge config show` lists the patterns",
         )
     checks = [] if order.partial else [_unmatched(budget) for budget in _unused(config.budgets, everything)]
+    clock = _Clock(say)
     if "file" in order.stages:
         for subject in subjects:
             checks += file_checks(subject, inspect_file(subject), order.baseline)
+        clock.lap("file")
     fallen = {check.file for check in checks if check.verdict is Verdict.NO}
     standing = [subject for subject in subjects if subject.path.name not in fallen]
     if "accuracy" in order.stages:
         checks += _accuracy(standing, order, say)
+        clock.lap("accuracy")
     if "latency" in order.stages:
         checks += _latency(standing, config, order, say)
+        clock.lap("latency")
     later = [stage for stage in order.stages if stage != "file"]
     checks += [_skipped(one, later) for one in subjects if one not in standing and _has_limits(one, later)]
     if not any(check.name not in ALWAYS for check in checks):
@@ -97,6 +104,18 @@ def run_gate(
         raise InputError("nothing was checked", expected=f"a budget with a limit for: {stages}")
     ungated = tuple(one.path.name for one in everything if not one.limits)
     return Gate(checks=tuple(checks), ungated=ungated), subjects
+
+
+class _Clock:
+    """Says how long each stage took that took any time."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._began = say, monotonic()
+
+    def lap(self, stage: str) -> None:
+        began, self._began = self._began, monotonic()
+        if self._began - began >= LEAST_TOLD_S:
+            self._say(f"stage {stage}: {self._began - began:.1f} s")
 
 
 def _without_baseline(subject: Subject) -> Subject:
@@ -162,14 +181,15 @@ def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Cal
     timed = [(one, limit) for one in subjects for limit in one.limits if limit.name in LATENCIES]
     paired = [(one, limit) for one in subjects for limit in one.limits if limit.name == "slower_percent"]
     checks: list[Check] = []
-    rows: Sequence[Mapping[str, Any]] = []
+    rows: Sequence[Timing] = []
     missing: Mapping[str, str] = {}
     if timed and order.results is not None:
-        rows = read_results(order.results)
+        rows = read_timings(order.results)
     elif timed:
         from .gate_times import measure
 
-        rows, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        found, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        rows = read_rows(found)
     for subject, limit in timed:
         checks += latency_checks(subject, limit, rows, missing.get(limit.budget.device, ""))
     for number, (subject, limit) in enumerate(paired, 1):

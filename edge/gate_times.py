@@ -19,14 +19,15 @@ from .runtime.isolate import guard
 
 __all__ = ["measure"]
 
-WARMUP_S = 0.3
+SECONDS, WARMUP_S = 1.0, 0.3  # of a launch
+ALL_S = 45.0  # of all launches of a device together, beside what starting them takes
 
 
 def measure(
     subjects: Sequence[Subject],
     config: Path | None,
     *,
-    seconds: float,
+    seconds: float | None,
     launches: int,
     say: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -38,7 +39,7 @@ def measure(
     Args:
         subjects: with their limits.
         config: `edge.toml`, for the devices.
-        seconds: of timed inferences a launch.
+        seconds: of timed inferences a launch; None takes one, and less where there are many files.
         launches: processes for each row.
         say: takes lines of progress.
 
@@ -66,16 +67,25 @@ def measure(
         else:
             jobs.append(_job(device, pairs))
     needed = max((least_samples(LATENCIES[limit.name]) for pairs in wanted.values() for _, limit in pairs), default=1)
+    share = _share(max((len(job.variants) for job in jobs), default=0) * launches)
     plan = Plan(
         artifact="",
         engine="litert",
-        warmup_s=WARMUP_S,
-        seconds=seconds,
+        warmup_s=WARMUP_S * share if seconds is None else WARMUP_S,
+        seconds=SECONDS * share if seconds is None else seconds,
         runs=math.ceil(needed / launches),
         stages_s=0.0,
     )
     rows += [row.to_dict() for row in run_matrix(jobs, plan, launches=launches, say=say)]
     return rows, missing
+
+
+def _share(launches: int) -> float:
+    """Return what part of its usual time a launch gets, so that all together end within `ALL_S`.
+
+    A percentile still gets as many inferences as it needs: fewer seconds cost width of its bounds, not their truth.
+    """
+    return min(1.0, ALL_S / (SECONDS + WARMUP_S) / max(launches, 1))
 
 
 def _job(device: Device, pairs: Sequence[tuple[Subject, Limit]]) -> Job:

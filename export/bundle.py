@@ -1,8 +1,8 @@
 """The bundle: one folder a model, with its artifacts and a manifest, that appears whole or not at all.
 
 A run writes into `.run-…` beside the final folder, makes every file durable, and moves it into place in one rename
-(an exchange where a bundle stood there before). A lock file keeps two runs apart; what a killed run left behind is
-recognised by its free lock and removed at the next start.
+(an exchange where a bundle stood there before). A lock file keeps two runs apart. A run locks its own folder, too:
+what a killed run left behind is known by its free lock, and removed at the next start.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import InputError
 from ..runtime.files import fsync
+from ..runtime.scratch import scratch_folder, sweep
 from .seal import manifest_digest, manifest_text
 from .store import sha256_file, write_durably
 
-__all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest"]
+__all__ = ["MANIFEST", "commit", "intact", "locked", "open_run", "read_manifest", "remove_leftovers"]
 
 MANIFEST = "manifest.json"
 _LOCK = ".edge.lock"
+_RUN = ".run-"
 
 
 @contextlib.contextmanager
@@ -41,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / _LOCK).open("a+", encoding="utf-8")
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as exc:
         _remove_empty(created)
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -49,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise InputError(
             f"output folder `{folder}` cannot be written", got=exc.strerror, hint="name another with --output"
         ) from exc
-    with stream:
+    with os.fdopen(handle, "r+", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -61,7 +63,7 @@ def locked(folder: Path) -> Iterator[None]:
             stream.truncate(0)
             stream.write(f"{os.getpid()}\n")
             stream.flush()
-            _remove_leftovers(folder)
+            remove_leftovers(folder)
             yield
         finally:
             if created and list(folder.iterdir()) == [folder / _LOCK]:  # nothing was made: leave nothing
@@ -70,14 +72,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_run(folder: Path) -> Iterator[Path]:
+def open_run(folder: Path, prefix: str = _RUN) -> Iterator[Path]:
     """Yield an empty folder beside the bundles; it is removed unless `commit` moved it into place."""
-    run = Path(tempfile.mkdtemp(prefix=".run-", dir=folder))
-    run.chmod(0o755)
-    try:
+    with scratch_folder(folder, prefix) as run:
+        run.chmod(0o755)
         yield run
-    finally:
-        shutil.rmtree(run, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, prefix: str = _RUN) -> None:
+    """Remove what runs that were killed left in a folder."""
+    sweep(folder.glob(f"{glob.escape(prefix)}*"))
 
 
 def commit(run: Path, final: Path, manifest: dict[str, Any], name: str = MANIFEST) -> None:
@@ -150,10 +154,3 @@ def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what dead runs left; we hold the lock, so no living run owns any of it."""
-    for path in folder.glob(".run-*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,7 +26,7 @@ from ..runtime.card import ParityLimit
 from ..runtime.errors import ConversionError, EdgeError
 from ..runtime.parity import OutputParity, judge
 
-__all__ = ["Recipe", "RecipeResult", "SearchResult", "interleaved_latency", "search"]
+__all__ = ["Recipe", "RecipeResult", "SearchResult", "interleaved_latency", "interleaved_runs", "search"]
 
 MARGIN = 1.25  # factor on the error; 1.9 dB of SQNR
 WINDOW_DB = 3.0
@@ -163,19 +163,32 @@ def search(
 def interleaved_latency(
     runners: Sequence[Callable[[], object]], *, rounds: int = 15, budget_s: float = 10.0
 ) -> list[float]:
-    """Return the shortest latency of each runner, ms; one run of each a round, so that their ratios can be trusted.
+    """Return the shortest latency of each runner, ms; arguments as of `interleaved_runs`.
 
     The minimum, because other work on the machine only ever adds.
+    """
+    return [min(runs.wall_ms) for runs in interleaved_runs(runners, rounds=rounds, budget_s=budget_s)]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one runner: wall clock and processor time of the calling thread, ms each."""
+
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+
+
+def interleaved_runs(
+    runners: Sequence[Callable[[], object]], *, rounds: int = 15, budget_s: float = 10.0
+) -> list[Runs]:
+    """Return the runs of each runner; one of each a round, so that their ratios can be trusted.
 
     Args:
-        runners: each runs one inference and blocks until it is done.
+        runners: each runs one inference, on one thread, and blocks until it is done.
         rounds: most rounds; the first, untimed one warms up.
         budget_s: no round starts after this time, but three are always done.
-
-    Returns:
-        ms, in the order of `runners`.
     """
-    samples: list[list[float]] = [[] for _ in runners]
+    found = [Runs() for _ in runners]
     for run in runners:
         run()
     order = list(range(len(runners)))
@@ -186,10 +199,11 @@ def interleaved_latency(
             break
         shuffle.shuffle(order)
         for index in order:
-            start = time.perf_counter()
+            cpu, wall = time.thread_time(), time.perf_counter()
             runners[index]()
-            samples[index].append((time.perf_counter() - start) * 1e3)
-    return [min(item) for item in samples]
+            found[index].wall_ms.append((time.perf_counter() - wall) * 1e3)
+            found[index].cpu_ms.append((time.thread_time() - cpu) * 1e3)
+    return found
 
 
 def _holds_with_margin(parity: Mapping[str, OutputParity], limit: ParityLimit) -> bool:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..runtime.files import fsync
+from ..runtime.scratch import scratch_folder, sweep
 
 __all__ = ["Store", "content_key", "sha256_file", "write_durably"]
 
@@ -75,10 +74,10 @@ class Store:
             return found
         if not self._swept:
             self._swept = True
-            _remove_leftovers(self.root)
+            sweep(self.root.glob(f"??/{_PART}*"))
         parent = self.root / key[:2]
         parent.mkdir(parents=True, exist_ok=True)
-        with _scratch(parent) as folder:
+        with scratch_folder(parent, _PART) as folder:
             facts = self._built(build, folder)
             files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
             for name in files:
@@ -113,34 +112,3 @@ def write_durably(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-@contextlib.contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """Yield an empty folder that is locked while we live; it is removed unless it was renamed."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=_PART, dir=parent))
-        handle = os.open(folder, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if folder.exists():
-            break
-        os.close(handle)  # another process swept it between its making and our lock
-    try:
-        yield folder
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Remove the unfinished entries of processes that were killed: those that nobody locks."""
-    for folder in root.glob(f"??/{_PART}*"):
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)

@@ -52,7 +52,7 @@ def _row(name: str, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> tu
         f"{entry['bytes']:,}",
         f"{share:.0%}",
         _worst(entry),
-        f"{entry['latency']['best_ms']:.2f}",
+        f"{entry['latency']['best_ms']:.2f}{' (busy)' if entry['latency'].get('busy') else ''}",
         f"{int8:.0%}" if int8 else "-",
         entry["recipe"],
         verdict,
@@ -72,9 +72,11 @@ def legend(manifests: Sequence[Mapping[str, Any]]) -> str:
     """Return the line that says on what machine, on what samples and of what weights the figures were taken."""
     machines = sorted({manifest["machine"]["cpu"] for manifest in manifests})
     sources = sorted({manifest["samples"]["source"] for manifest in manifests})
+    entries = [entry for manifest in manifests for entry in manifest["variants"].values()]
+    busy = " (busy): other work disturbed the clock." if any(one["latency"].get("busy") for one in entries) else ""
     return (
-        f"ms: one thread, best of interleaved rounds, host ({'; '.join(machines)}), measured when the bundle was made. "
-        f"Parity on: {'; '.join(sources)}. Weights: {_weights(manifests)}."
+        f"ms: one thread, best of interleaved rounds, host ({'; '.join(machines)}), measured when the bundle was made."
+        f"{busy} Parity on: {'; '.join(sources)}. Weights: {_weights(manifests)}."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from ..runtime.card import Card, Precision, Target
 from ..runtime.errors import ConversionError
 from ..runtime.parity import compare, judge
+from ..runtime.quiet import disturbed
 from ..runtime.trust import cache_folder
 from . import evaluate, formats, trace
 from .calibration import Samples, load_samples
 from .child import stop_children
 from .exporter import Clock, Say
-from .recipe_search import SearchResult, interleaved_latency, search
+from .recipe_search import SearchResult, interleaved_latency, interleaved_runs, search
 from .request import ExportRequest
 from .store import Store, content_key, sha256_file
 from .tflite_convert import ROUTES, convert_to_tflite
@@ -308,15 +309,24 @@ class _Job:
         inputs = self._splits[split]
         return compare(trace.read_answers(self.traced[0], split), evaluate.run_artifact(path, card, self.card, inputs))
 
-    def _latencies(self, files: Sequence[tuple[Path, Card]]) -> list[float]:
+    def _runners(self, files: Sequence[tuple[Path, Card]]) -> list[Callable[[], object]]:
         sample = self.samples.search[0]
-        return interleaved_latency([evaluate.open_runner(path, card, self.card, sample) for path, card in files])
+        return [evaluate.open_runner(path, card, self.card, sample) for path, card in files]
+
+    def _latencies(self, files: Sequence[tuple[Path, Card]]) -> list[float]:
+        return interleaved_latency(self._runners(files))
 
     def measure(self, paths: Sequence[Path], variants: Sequence[_Variant]) -> None:
         """Time all artifacts of this run against each other, round by round, and note the best."""
         files = [(path, variant.card) for path, variant in zip(paths, variants, strict=True)]
-        for variant, latency in zip(variants, self._latencies(files), strict=True):
-            variant.facts["latency"] = {"best_ms": latency, "threads": 1, "evidence": "measured", "device": "host"}
+        for variant, runs in zip(variants, interleaved_runs(self._runners(files)), strict=True):
+            variant.facts["latency"] = {
+                "best_ms": min(runs.wall_ms),
+                "threads": 1,
+                "evidence": "measured",
+                "device": "host",
+                "busy": disturbed(runs.wall_ms, runs.cpu_ms),
+            }
 
 
 def _sample_notes(samples: Samples) -> list[str]:

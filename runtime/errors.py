@@ -158,8 +158,12 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with control, format and surrogate characters escaped: a file name cannot drive a terminal."""
-    return "".join(
+    """Return text with control, format and surrogate characters escaped: a file name cannot drive a terminal.
+
+    Nor a runner of GitHub, for which `##[` begins a command anywhere in a line.
+    """
+    plain = "".join(
         char if unicodedata.category(char) not in {"Cc", "Cf", "Cs"} else char.encode("unicode_escape").decode("ascii")
         for char in " ".join(text.split())
     )
+    return plain.replace("##[", "##\\x5b")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+import glob
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .scratch import scratch_file, sweep
 
-__all__ = ["fsync", "read_json", "replace_durably", "umask", "write_whole"]
+__all__ = ["folders_with", "fsync", "read_json", "replace_durably", "umask", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -25,20 +25,17 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
         OSError: it cannot be written; the message names the file, which is as it was.
     """
     final = Path(path)
-    unfinished = None
+    prefix, suffix = f".{final.name[:64]}-", ".part"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(prefix=f".{final.name[:64]}-", suffix=".part", dir=final.parent)
-        with open(handle, "wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
-        os.chmod(unfinished, 0o666 & ~umask())
-        replace_durably(Path(unfinished), final)
+        sweep(final.parent.glob(f"{glob.escape(prefix)}*{suffix}"))  # what a killed process left
+        with scratch_file(final.parent, prefix, suffix) as (unfinished, handle):
+            with open(handle, "wb", closefd=False) as stream:
+                stream.write(data.encode() if isinstance(data, str) else data)
+            os.chmod(unfinished, 0o666 & ~umask())
+            replace_durably(unfinished, final)
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, str(final)) from exc
-    finally:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
 
 
 def replace_durably(unfinished: Path, final: Path) -> None:
@@ -68,6 +65,19 @@ def read_json(path: Path, most_bytes: int) -> Any:
         raise
     except OSError as exc:
         raise InputError(f"cannot read `{path}`", got=exc.strerror) from exc
+
+
+def folders_with(path: Path, *names: str) -> list[Path]:
+    """Return the folder itself where it holds a file of one of these names, else the folders in it that do, sorted.
+
+    Hidden folders are passed over: a run that is not done writes into one.
+    """
+    if any((path / name).is_file() for name in names):
+        return [path]
+    if not path.is_dir():
+        return []
+    found = {file.parent for name in names for file in path.glob(f"*/{name}") if file.is_file()}
+    return sorted(folder for folder in found if not folder.name.startswith("."))
 
 
 def umask() -> int:

@@ -64,7 +64,12 @@ STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not
 @click.option(
     "--samples", type=click.IntRange(1), metavar="N", help="Samples at most.  [default: `samples` of edge.toml]"
 )
-@click.option("--seconds", type=float, default=1.0, show_default=True, metavar="S", help="Timed inferences a launch.")
+@click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    help="Timed inferences a launch.  [default: 1, less where there are many files]",
+)
 @click.option("--launches", type=click.IntRange(1, 100), default=3, show_default=True, help="Processes for each row.")
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write JUnit XML for CI.")
 @click.option(
@@ -91,7 +96,7 @@ def command(
     report: Path | None,
     data: str | None,
     samples: int | None,
-    seconds: float,
+    seconds: float | None,
     launches: int,
     junit: Path | None,
     summary: Path | None,
@@ -137,7 +142,9 @@ def command(
     )
     gate, subjects = run_gate(targets, config, order, _say)
     told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
-    click.echo(json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False) if as_json else told)
+    # `##[` may begin a command of a runner anywhere in a line; in JSON it can be written otherwise.
+    found = json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False).replace("##[", "##\\u005b")
+    click.echo(found if as_json else told)
     raise_for(gate, path.name)
     if update:
         from ..gate_baseline import check_reason, write_baseline
@@ -157,11 +164,12 @@ def _folder(config: Config, named: Path | None) -> Path | None:
 def _baseline(config: Config, named: Path | None, update: bool, reason: str | None) -> Any:
     """Return the baseline to compare with; of one that is to be written, refuse early what would be refused late."""
     from ..bench.baseline import read_baseline
+    from ..gate_baseline import check_reason, clear_leftovers, open_baseline
 
     folder = _folder(config, named)
+    if folder is not None:
+        clear_leftovers(folder)
     if update:
-        from ..gate_baseline import check_reason, open_baseline
-
         if folder is None:
             raise InputError(
                 "`--update` needs to know the baseline", hint="--baseline DIR, or `baseline` in [defaults]"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import click
 
 from ..run_output import shown_name, shown_text
 from ..runtime.errors import InputError
-from ..runtime.files import write_whole
+from ..runtime.files import folders_with, write_whole
 
 if TYPE_CHECKING:
     from ..bench.history import Run
@@ -100,8 +100,7 @@ def add(sources: tuple[Path, ...], note: str, db: Path, as_json: bool) -> None:
 
     found = _documents(sources)
     for name, document in found:
-        with _named(name):
-            run_facts(document)  # all are looked at before the first is kept
+        run_facts(document, name)  # all are looked at before the first is kept
     commit = _git_commit()
     told: list[dict[str, Any]] = []
     with History(db, create=True) as history:
@@ -312,9 +311,9 @@ def rebuild(sources: tuple[Path, ...], db: Path, force: bool, as_json: bool) -> 
     found = []
     for name, document in _documents(sources, deep=True):
         try:
-            run_facts(document)
+            run_facts(document, name)
         except InputError as exc:
-            click.echo(f"left out `{shown_text(name)}`: {exc}", err=True)
+            click.echo(f"left out: {shown_text(str(exc))}", err=True)
             continue
         found.append(document)
     if not found:
@@ -356,20 +355,12 @@ def _documents(sources: Sequence[Path], deep: bool = False) -> list[tuple[str, d
 
 def _inside(folder: Path, deep: bool) -> list[Path]:
     if not deep:
-        return sorted(path for name in DOCUMENTS for pattern in (name, f"*/{name}") for path in folder.glob(pattern))
+        holders = folders_with(folder, *DOCUMENTS)
+        return [holder / name for holder in holders for name in DOCUMENTS if (holder / name).is_file()]
     found = [path for path in folder.rglob("*.json") if path.is_file() and path.parent.name != "launches"]
     if len(found) > MAX_FILES:
         raise InputError(f"folder `{shown_name(folder)}` is too large", expected=f"at most {MAX_FILES:,} JSON files")
     return sorted(found)
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Say of which source an error is."""
-    try:
-        yield
-    except InputError as exc:
-        raise InputError(f"`{name}`: {exc.message}", expected=exc.expected, got=exc.got, hint=exc.hint) from exc
 
 
 def _git_commit() -> str | None:

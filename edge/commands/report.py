@@ -15,14 +15,14 @@ from ..runtime.errors import InputError
 from ..runtime.files import write_whole
 
 if TYPE_CHECKING:
-    from ..bench.report import LimitsOf
     from ..bench.report_facts import Bundle
+    from ..bench.report_judge import LimitsOf
     from ..bench.report_overlays import Overlay, Sample
 
 __all__ = ["command"]
 
 SCHEMA = 1
-BYTES, MS = 2_000_000, 50.0  # the budget of a card that names none
+CONFIG = "edge.toml"
 PICTURES, SOUNDS = 2, 1  # drawn or composed for the overlays of one model
 SEED = 41  # of those: not one that calibration, search or the shipped evaluations use
 PICTURE_HW = (360, 480)
@@ -54,19 +54,14 @@ MOST_GIVEN = 6  # samples taken of --pictures: more make the page heavy and tell
 )
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Run the files and show what they see.")
 @click.option(
-    "--max-bytes", type=float, metavar="N", help=f"Budget of a file.  [default: the card's, else {BYTES:,} bytes]"
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Budgets, as of `edge gate`.  [default: {CONFIG}, where there is one; else the card's, else 2 MB and 50 ms]",
 )
-@click.option(
-    "--max-ms", type=float, metavar="MS", help=f"Budget of an inference, p90.  [default: the card's, else {MS:g} ms]"
-)
-@click.option(
-    "--max-drop",
-    type=float,
-    default=1.0,
-    show_default=True,
-    metavar="POINTS",
-    help="Budget of the metric's loss, points of a hundred.",
-)
+@click.option("--max-bytes", type=float, metavar="N", help="Budget of every file, bytes.")
+@click.option("--max-ms", type=float, metavar="MS", help="Budget of an inference, p90, on every device.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Budget of the metric's loss, points.  [default: 1]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -82,9 +77,10 @@ def command(
     evals: tuple[Path, ...],
     pictures: Path | None,
     overlays: bool,
+    config: Path | None,
     max_bytes: float | None,
     max_ms: float | None,
-    max_drop: float,
+    max_drop: float | None,
     out: Path,
     force: bool,
     as_json: bool,
@@ -93,7 +89,8 @@ def command(
 
     A BUNDLE is a folder of `edge export`, or a folder of such. The page holds everything itself: it works offline, has
     no script, and may be mailed or kept with a release. With --results and --eval it shows latencies and metrics
-    beside size and parity; every latency carries its evidence. Unless --no-overlays, the files run here on a few
+    beside size and parity; every latency carries its evidence. Verdicts are those of `edge gate`, against the same
+    budgets. Unless --no-overlays, the files run here on a few
     pictures, and the page shows what each one sees.
 
     \b
@@ -102,6 +99,7 @@ def command(
         edge bench edge-out/face-nanob --json > bench.json
         edge report edge-out/face-nanob --results bench.json --out face.html
         edge report edge-out/face-nanob --pictures photos/ --max-bytes 500000 --force
+        edge report edge-out --config ci/edge.toml --results pi.json
     """
     import jinja2  # noqa: F401 - a missing extra is told before anything runs
 
@@ -111,12 +109,13 @@ def command(
     for name, value in (("--max-bytes", max_bytes), ("--max-ms", max_ms)):
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"bad `{name}`", expected="a number above 0", got=value)
-    if not 0 <= max_drop <= 100:
+    if max_drop is not None and not 0 <= max_drop <= 100:
         raise InputError("bad `--max-drop`", expected="0 to 100 points", got=max_drop)
     _check_out(out, force)
+    limits_of = _limits_of(config, max_bytes, max_ms, max_drop)
     facts = read_facts(find_bundles(bundles), results, evals)
     seen = _overlays(facts.bundles, pictures) if overlays else []
-    page = build_page(facts, _limits_of(max_bytes, max_ms, max_drop / 100), seen)
+    page = build_page(facts, limits_of, seen)
     text = render(page)
     _check_out(out, force)  # somebody may have made it meanwhile
     write_whole(out, text)
@@ -124,24 +123,20 @@ def command(
     click.echo(json.dumps(told, allow_nan=False) if as_json else _lines(told))
 
 
-def _limits_of(max_bytes: float | None, max_ms: float | None, max_drop: float) -> LimitsOf:
-    """Return what gives each bundle its budget: the only place that knows where budgets come from."""
-    from ..bench.report_judge import Limits
+def _limits_of(config: Path | None, max_bytes: float | None, max_ms: float | None, max_drop: float | None) -> LimitsOf:
+    """Return what gives each file its budget: the only place that knows where budgets come from."""
+    from ..bench.config import read_config
+    from ..bench.report_limits import Given, limits_for
 
-    def limits(bundle: Bundle) -> Limits:
-        return Limits(
-            max_bytes=max_bytes or bundle.budget_bytes or BYTES,
-            max_ms=max_ms or bundle.budget_ms or MS,
-            max_drop=max_drop,
-        )
-
-    return limits
+    budgets = read_config(config).budgets
+    given = Given(max_bytes=max_bytes, max_ms=max_ms, max_drop_points=max_drop)
+    return lambda bundle, variant: limits_for(bundle, variant, budgets, given)
 
 
 def _lines(told: dict[str, Any]) -> str:
     lines = []
     for model in told["models"]:
-        pick = "no file fits" if model["ship"] is None else f"{model['ship']} ({model['verdict']})"
+        pick = "no file passes" if model["ship"] is None else f"{model['ship']} ({model['verdict']})"
         lines.append(f"{model['model']}: {pick}")
     lines += [f"left out: {line}" for line in told["left_out"]]
     return "\n".join([*lines, f"{told['out']}: {told['bytes']:,} bytes"])
@@ -165,8 +160,8 @@ def _overlays(bundles: Sequence[Bundle], pictures: Path | None) -> list[list[Ove
 
 def _given(folder: Path) -> list[Sample]:
     """Return the pictures and sounds of a folder, by name; what cannot be read is said and passed over."""
+    from ..bench.json_values import shown
     from ..bench.report_overlays import Sample, reduced
-    from ..bench.report_read import shown
     from ..runtime.audio import read_audio
     from ..runtime.errors import MediaError, one_line
     from ..runtime.image import read_image

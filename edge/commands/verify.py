@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 
 from ..run_output import shown_name, shown_text
 from ..runtime.errors import EdgeError, InputError, MissingExtraError
-from ..runtime.files import write_whole
+from ..runtime.files import folders_with, write_whole
 
 if TYPE_CHECKING:
     from ..export.verify import Verification
@@ -57,9 +56,10 @@ def command(
         edge verify edge-out/face-nanob --key team.pub --sbom face.cdx.json
         edge verify edge-out --json
     """
+    from ..export.bundle import MANIFEST
     from ..export.verify import verify_bundle
 
-    folders = _bundles(bundles)
+    folders = [one for folder in bundles for one in folders_with(folder, MANIFEST) or [folder]]
     if len(folders) > 1 and (checkpoint is not None or sbom is not None):
         raise InputError("`--checkpoint` and `--sbom` are of one bundle", got=f"{len(folders)} bundles")
     found = []
@@ -90,15 +90,6 @@ def command(
         assert found[0].manifest is not None
         write_whole(sbom, json.dumps(bill(found[0].manifest, found[0].hashes), indent=1, allow_nan=False) + "\n")
     return 0
-
-
-def _bundles(folders: Sequence[Path]) -> list[Path]:
-    """Return the bundles that are named, and those in folders that are none."""
-    found = []
-    for folder in folders:
-        inside = sorted(path.parent for path in folder.glob("*/manifest.json") if not path.parent.name.startswith("."))
-        found += [folder] if (folder / "manifest.json").exists() or not inside else inside
-    return found
 
 
 def _check_signature(result: Verification, key: Path | None) -> None:

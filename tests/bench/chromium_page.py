@@ -109,11 +109,12 @@ class Browser:
         self.ask("Input.dispatchKeyEvent", type="keyDown", **told, **text)
         self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
 
-    def shoot(self, target: Path, *, height: int | None = None) -> None:
-        """Write a picture of the page, whole or so many pixels of it."""
+    def shoot(self, target: Path, *, top: float = 0, height: int | None = None) -> None:
+        """Write a picture of the page from `top` on: all of that, or so many pixels of it."""
         size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
-        tall = size["height"] if height is None else min(height, size["height"])
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": tall, "scale": 1}
+        left = size["height"] - top
+        tall = left if height is None else min(height, left)
+        clip = {"x": 0, "y": top, "width": size["width"], "height": tall, "scale": 1}
         data = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
         target.write_bytes(base64.b64decode(data))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench.report import Page, build_page
-from edge.bench.report_facts import Bundle
-from edge.bench.report_judge import Limits
+from edge.bench.report_facts import Bundle, Variant
+from edge.bench.report_limits import Limits
 from edge.bench.report_read import find_bundles, read_facts
 
 Text = Callable[[str], str]
@@ -128,13 +128,19 @@ def results(rows: Sequence[Mapping[str, Any]], **changes: Any) -> dict[str, Any]
     return {**values, "rows": list(rows), **changes}
 
 
-def profile(file: str, text: Text = as_it_is, layers: int = 15) -> dict[str, Any]:
+def profile(file: str, text: Text = as_it_is, layers: int = 15, **changes: Any) -> dict[str, Any]:
     share = 1 / layers
     parts = [
         {"name": text(f"conv {number}"), "op": text("Conv"), "ms": 0.1, "time_share": share, "mac_share": share}
         for number in range(layers)
     ]
-    told = {"file": text(file), "engine": text("litert"), "how": text("by cutting"), "total_ms": 1.5, "layers": parts}
+    told: dict[str, Any] = {
+        "file": text(file),
+        "sha256": digest(file),
+        "engine": text("litert"),
+        "how": text("by cutting"),
+    }
+    told |= {"total_ms": 1.5, "layers": parts, **changes}
     return {"schema": 1, "command": "bench --profile", "profiles": [told], "text": "for people"}
 
 
@@ -148,7 +154,8 @@ def evaluation(
         drop = first - value
         metric = {"name": text("OKS-AP"), "value": value, "low": value - spread, "high": value + spread, "samples": 60}
         ends = {"value": drop, "low": drop - drop_spread, "high": drop + drop_spread}
-        targets.append({"file": text(f"runs/{file}"), "metric": metric, "drop": ends if number else None})
+        target = {"file": text(f"runs/{file}"), "sha256": digest(file), "metric": metric}
+        targets.append({**target, "drop": ends if number else None})
     return {"schema": 1, "data": {"label": text("synthetic people"), "synthetic": True}, "targets": targets}
 
 
@@ -157,7 +164,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> Path:
     return path
 
 
-def limits(bundle: Bundle) -> Limits:
+def limits(bundle: Bundle, variant: Variant) -> Limits:
     return Limits(max_bytes=2_000_000, max_ms=50, max_drop=0.01)
 
 

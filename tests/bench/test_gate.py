@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ from edge.bench.baseline import read_baseline
 from edge.bench.budgets import Budget, limits_of
 from edge.bench.gate import Check, Gate, Subject, Verdict, judge_bounds, raise_for
 from edge.bench.gate_accuracy import Loss, accuracy_check, read_report
-from edge.bench.gate_latency import latency_checks, read_results
+from edge.bench.gate_latency import latency_checks, weigh
 from edge.bench.gate_report import gate_table, github_annotations, summary
 from edge.bench.junit import gate_junit
 from edge.bench.paired import judge
 from edge.bench.percentiles import lower_bound, upper_bound
 from edge.bench.record import Artifact
+from edge.bench.report_read import read_rows, read_timings
 from edge.runtime.card import Card, InputSpec, OutputSpec
-from edge.runtime.errors import GateError, InconclusiveError, InputError
+from edge.runtime.errors import GateError, InconclusiveError, InputError, printable
 
 DIGEST = "a" * 64
 CARD = Card(
@@ -45,7 +47,8 @@ def subject(**limits: Any) -> Subject:
 
 def row(samples: list[float], **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "artifact": {"sha256": DIGEST},
+        "artifact": {"file": "net-int8.onnx", "sha256": DIGEST},
+        "engine": {"name": "onnxruntime", "version": "1"},
         "device": "host",
         "threads": 1,
         "evidence": "measured",
@@ -59,7 +62,7 @@ def row(samples: list[float], **changes: Any) -> dict[str, Any]:
 
 def judged(limits: dict[str, Any], *rows: dict[str, Any]) -> Check:
     one = subject(**limits)
-    (check,) = latency_checks(one, one.limits[0], rows)
+    (check,) = latency_checks(one, one.limits[0], read_rows(rows))
     return check
 
 
@@ -122,14 +125,12 @@ def test_a_latency_is_judged_by_bounds_of_its_percentile() -> None:
         ({"busy": True}, "inconclusive", "other work disturbed the machine"),
         ({"device": "desk"}, "no", "missing evidence: the results hold no row"),
         ({"threads": 2}, "no", "missing evidence"),
-        ({"artifact": {"sha256": "b" * 64}}, "no", "missing evidence"),
+        ({"artifact": {"file": "net-int8.onnx", "sha256": "b" * 64}}, "no", "missing evidence"),
         ({"launches": [{"wall_ms": [1.0] * 200, "batch": 10}]}, "inconclusive", "only a median is known"),
         ({"launches": [{"wall_ms": [1.0] * 63, "batch": 1}]}, "inconclusive", "p90 needs 64 runs, there are 63"),
     ],
 )
 def test_a_row_that_may_not_be_believed_is_never_a_pass(changes: dict[str, Any], verdict: str, says: str) -> None:
-    import re
-
     check = judged({"p90_ms": 0.5}, row([1.0] * 200, **changes))
 
     assert check.verdict == verdict
@@ -155,6 +156,22 @@ def test_pairs_are_tested_both_ways_against_the_limit_itself() -> None:
     assert within < 0.001 < 0.9 < over
     over, within = found(0.05)
     assert min(over, within) > 0.001  # neither way decides: inconclusive
+
+
+def test_a_limit_that_is_tighter_than_the_machine_can_tell_is_refused_and_neither_held_nor_broken() -> None:
+    rng = np.random.default_rng(0)
+
+    def weighed(noise: float, change: float) -> tuple[str, str]:
+        seconds = (np.exp(rng.normal(scale=noise, size=60)) * (1 + change)).tolist()
+        return weigh(judge([(1.0, 1.0, second, second) for second in seconds], least_change=0.05), 5.0, 0.003)
+
+    verdict, why = weighed(0.3, 0.04)
+    assert verdict == "inconclusive"
+    assert re.search(r"refused: 5 % is tighter than this machine can tell now, \d+\.\d %$", why)
+    verdict, why = weighed(0.02, 0.05)
+    assert (verdict, "too near the limit of 5 %" in why) == ("inconclusive", True)
+    assert weighed(0.02, 0.0)[0] == "pass"
+    assert weighed(0.3, 1.0)[0] == "no"  # so much slower that noise hides nothing
 
 
 def test_a_drop_is_judged_by_its_interval() -> None:
@@ -193,7 +210,8 @@ def test_a_no_wins_over_what_cannot_be_told_and_neither_is_a_pass() -> None:
 HOSTILE = [
     "<script>alert(1)</script>", "a|b", "`code`", "[x](https://evil.example)", "![x](https://evil.example/i.png)",
     "line\nbreak", "\x1b[2Jgone", "\u202eeman", "\udce4", "@everyone", "&lt;b&gt;", "a,line=1::error::b",
-    "%0A::error::",     "https://evil.example", "]]>", "\0", "x" * 5000,
+    "%0A::error::", "https://evil.example", "]]>", "\0", "x" * 5000, "::add-mask::x", " ::stop-commands::x",
+    "a%,b:c\r\nd%25%0a", "##[add-mask]x", "a##[set-output name=exit-code;]0",
 ]  # fmt: skip
 
 
@@ -204,6 +222,39 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+
+
+def runner_reads(line: str) -> tuple[str, dict[str, str], str] | None:
+    """Return the command that a runner of GitHub sees in a line: its name, its properties, its message.
+
+    Source: the runner's own reader, `src/Runner.Common/ActionCommand.cs` of github.com/actions/runner, in words: a line
+    that begins with `::` after blanks, or one that holds `##[` anywhere, of which only the name is of interest here.
+    """
+    named = re.search(r"##\[([^\] ]*)[^\]]*\]", line)
+    found = re.match(r"\s*::([^ ]*?)(?: (.*?))?::(.*)", line, re.DOTALL)
+    if found is None:
+        return None if named is None else (named[1], {}, "")
+    pairs = (part.split("=", 1) for part in (found[2] or "").split(",") if "=" in part)
+    return found[1], {key: plain(value, ":,") for key, value in pairs}, plain(found[3])
+
+
+def plain(text: str, more: str = "") -> str:
+    for sign in ("\r", "\n", *more, "%"):
+        text = text.replace(f"%{ord(sign):02X}", sign)
+    return text
+
+
+def test_a_property_and_a_message_come_out_of_an_annotation_as_they_went_in() -> None:
+    config = Path("odd, name: 100%25 %2C.toml")
+    gate = Gate(checks=(check(Verdict.NO, file="a%0Ab.onnx", why="50 % more: 3,000 :: 2,000"),))
+
+    (line,) = github_annotations(gate, config)
+
+    assert runner_reads(line) == (
+        "error",
+        {"file": str(config), "line": "3", "title": "edge gate: size_bytes"},
+        "a%0Ab.onnx: 50 % more: 3,000 :: 2,000",
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -221,6 +272,12 @@ def test_no_name_means_anything_in_a_report(text: str) -> None:
     assert len(lines) == 1
     assert "\n" not in lines[0]
     assert lines[0].startswith("::error file=edge.toml,line=3,title=edge gate%3A size_bytes::")
+    assert runner_reads(lines[0]) == (
+        "error",
+        {"file": "edge.toml", "line": "3", "title": "edge gate: size_bytes"},
+        f"{printable(text)}: {printable(text)}",
+    )
+    assert [found for line in table.splitlines() if (found := runner_reads(line))] == []
     assert not any(sign in table for sign in ("\x1b", "\u202e", "\0", "\udce4"))
     page.encode(), table.encode(), lines[0].encode()
     case = ElementTree.fromstring(gate_junit(gate).encode())[0]
@@ -245,7 +302,7 @@ def test_results_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
 
     with pytest.raises(InputError, match=r"results\.json"):
-        read_results(path)
+        read_timings(path)
     with pytest.raises(InputError, match=r"results\.json"):
         read_report(path)
 
@@ -261,3 +318,10 @@ def test_a_baseline_that_was_touched_is_refused(tmp_path: Path) -> None:
         (tmp_path / "baseline.json").write_text(bad)
         with pytest.raises(InputError):
             read_baseline(tmp_path)
+
+
+def test_many_launches_share_a_minute_and_few_have_all_they_want() -> None:
+    from edge.gate_times import ALL_S, SECONDS, WARMUP_S, _share
+
+    assert _share(0) == _share(3) == 1.0
+    assert _share(108) * 108 * (SECONDS + WARMUP_S) == pytest.approx(ALL_S)

@@ -104,7 +104,7 @@ def a_profile(name: str = "a<b>&.tflite") -> Profile:
         Layer(name='conv "1"', op="CONV_2D", ms=3.0, time_share=0.75, macs=900, mac_share=0.9),
         Layer(name="x" * 80, op="PAD", ms=1.0, time_share=0.25, macs=100, mac_share=0.1),
     )
-    return Profile(file=name, engine="litert", how="by hand", total_ms=4.0, layers=layers)
+    return Profile(file=name, sha256="0" * 64, engine="litert", how="by hand", total_ms=4.0, layers=layers)
 
 
 def test_the_table_names_layers_and_their_shares() -> None:

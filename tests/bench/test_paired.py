@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.bench.paired import Answer, compare, judge, pairs, signed_rank_p
+from edge.bench.paired import LEAST_P, Answer, compare, judge, pairs, signed_rank_p, tightest_limit
 
 Pairs = list[tuple[float, float, float, float]]
 
@@ -109,3 +109,17 @@ def test_short_calls_are_made_several_times() -> None:
 def test_too_few_pairs_or_no_times_are_refused(bad: Pairs) -> None:
     with pytest.raises(ValueError, match="10 pairs"):
         judge(bad)
+
+
+def test_the_tightest_limit_is_one_that_the_same_file_is_found_to_hold_in_95_of_100_cases() -> None:
+    rng = np.random.default_rng(3)
+    noise, count, chance = 0.15, 240, LEAST_P / 3
+    limit = tightest_limit(noise, count, chance)
+
+    def holds(least_change: float) -> bool:
+        seconds = np.exp(rng.normal(scale=noise, size=count)).tolist()
+        return judge([(1.0, 1.0, second, second) for second in seconds], least_change=least_change).p_within < chance
+
+    assert 0.03 < limit < 0.08
+    assert sum(holds(limit) for _ in range(200)) >= 183  # 95 % of 200, less two standard deviations
+    assert sum(holds(limit / 3) for _ in range(200)) <= 60

@@ -13,9 +13,10 @@ import pytest
 
 pytest.importorskip("jinja2")
 
+from edge.bench.json_values import shown
 from edge.bench.report import FOLDER, MAX_BYTES, build_page, render
 from edge.bench.report_overlays import Overlay, Seen, embed
-from edge.bench.report_read import find_bundles, read_facts, shown
+from edge.bench.report_read import find_bundles, read_facts
 from edge.runtime.results import Emotion
 
 from .report_help import as_it_is, limits, make_page, predicted, results, row, write_bundle, write_json

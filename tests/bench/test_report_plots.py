@@ -9,13 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.bench.report_judge import Limits, judge, points
-from edge.bench.report_plots import in_bytes, in_ms, latency_plot, metric_plot, pareto_plot, place_labels, stages_plot
+from edge.bench.report_judge import judge, points
+from edge.bench.report_limits import Limits
+from edge.bench.report_plots import (
+    budgets_of,
+    in_bytes,
+    in_ms,
+    latency_plot,
+    metric_plot,
+    pareto_plot,
+    place_labels,
+    stages_plot,
+)
 from edge.bench.report_read import read_facts
 
 from .report_help import evaluation, predicted, results, row, write_bundle, write_json
 
-LIMITS = Limits(max_bytes=2e6, max_ms=50, max_drop=0.01)
 FILES = ("net-fp32.onnx", "net-int8.onnx", "net-int8.tflite")
 PLACE = st.tuples(st.floats(55, 345), st.floats(20, 250))
 
@@ -64,8 +73,9 @@ def plane(folder: Path, rows: list[dict[str, object]], max_ms: float = 50) -> tu
     metrics = write_json(folder / "e.json", evaluation({FILES[0]: 0.24, FILES[1]: 0.23}))
     facts = read_facts([write_bundle(folder)], [write_json(folder / "b.json", results(rows))], [metrics])
     limits = Limits(max_bytes=2e6, max_ms=max_ms, max_drop=0.01)
-    group = points(judge(facts.bundles[0], facts, limits))["host"]
-    return pareto_plot(group, limits, "host", "p1"), metric_plot(group, limits, "host", "q1")
+    group = points(judge(facts.bundles[0], facts, lambda *_: limits))["host"]
+    budgets = budgets_of(group, "host")
+    return pareto_plot(group, budgets, "host", "p1"), metric_plot(group, budgets, "host", "q1")
 
 
 def texts(svg: str, kind: str) -> list[str]:

@@ -100,7 +100,7 @@ def test_the_action_passes_and_fails_as_the_gate_does(demo: Path, site: Path) ->
     done = github(demo, site, EDGE_TARGETS="bund*")
     assert done.returncode == 3, done.stderr
     assert (demo / "output").read_text().endswith("exit-code=3\n")
-    assert "::error file=edge.toml,line=1,title=edge gate%3A size_bytes::demo-fp16.onnx" in done.stderr
+    assert "::error file=edge.toml,line=3,title=edge gate%3A size_bytes::demo-fp16.onnx" in done.stderr
     assert "❌" in (demo / "page.md").read_text(encoding="utf-8")
 
 

@@ -85,7 +85,7 @@ def test_stdin_is_read(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
         (["show", "5", "--db", "made.db"], "there is no run 5"),
         (["add", "none.json"], "does not exist"),
         (["add", "."], "holds no results"),
-        (["add", "text.json"], "is not JSON"),
+        (["add", "text.json"], "is no JSON"),
         (["add", "good.json", "odd.json"], "odd.json"),
         (["add", "good.json", "--note", "n" * 20_000], "note is too long"),
         (["list", "--db", "text.json"], "no history of edge"),
@@ -174,7 +174,7 @@ def test_a_damaged_history_is_told_kept_and_made_anew(say: Say) -> None:
     Path("runs/odd.json").write_text("{}")
     code, out, err = say("history", "rebuild", "runs")
     assert (code, out.startswith("30 runs in")) == (0, True)
-    assert "left out `runs/odd.json`" in err
+    assert "left out: `runs/odd.json` is no result of edge" in err
     assert say("history", "check")[:2] == (0, "30 runs, all well\n")
     assert [one.read_bytes() for one in Path(".edge").glob("*.kept-*")] == [bytes(data)]
 

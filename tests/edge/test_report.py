@@ -65,7 +65,7 @@ def test_a_bundle_with_results_and_metrics_becomes_a_page(report: Run, tmp_path:
     assert (code, err) == (0, "")
     page = tmp_path / "report.html"
     assert out.splitlines() == [
-        "net: net-int8.tflite (fits)",
+        "net: net-int8.tflite (pass)",
         f"report.html: {page.stat().st_size:,} bytes",
     ]
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -88,12 +88,12 @@ def test_verdicts_come_as_json(report: Run, tmp_path: Path) -> None:
     assert code == 0
     assert (told["schema"], told["command"], told["out"]) == (1, "report", "page.html")
     (model,) = told["models"]
-    assert (model["ship"], model["verdict"]) == ("net-int8.tflite", "undecided")
-    assert [file["verdict"] for file in model["files"]] == ["over", "over", "undecided"]
-    assert model["files"][0]["why"] == ["1,300,000 bytes, budget 355,000", "p90 not measured"]
+    assert (model["ship"], model["verdict"]) == ("net-int8.tflite", "inconclusive")
+    assert [file["verdict"] for file in model["files"]] == ["no", "no", "inconclusive"]
+    assert model["files"][0]["why"] == ["1,300,000 bytes, 945,000 over 355,000", "missing evidence: p90 not measured"]
 
 
-@pytest.mark.parametrize(("card", "option", "verdict"), [(340_000, None, "over"), (340_000, "2e6", "undecided")])
+@pytest.mark.parametrize(("card", "option", "verdict"), [(340_000, None, "no"), (340_000, "2e6", "inconclusive")])
 def test_the_budget_is_the_cards_unless_one_is_given(
     report: Run, tmp_path: Path, card: int, option: str | None, verdict: str
 ) -> None:
@@ -227,3 +227,25 @@ def test_a_missing_extra_is_named(report: Run, tmp_path: Path, monkeypatch: pyte
 
     assert code == 2
     assert "pip install 'edge-vision[report]'" in err
+
+
+def test_budgets_come_from_edge_toml_as_for_the_gate(report: Run, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path)
+    (tmp_path / "edge.toml").write_text('[[budget]]\nvariant = "int8"\nsize_bytes = 355_000\n')
+    (tmp_path / "other.toml").write_text("[[budget]]\nsize_bytes = 1\n")
+
+    def verdicts(*words: str | Path) -> list[str]:
+        _, out, _ = report(bundle, "--no-overlays", "--json", "--force", *words)
+        return [file["verdict"] for file in json.loads(out)["models"][0]["files"]]
+
+    assert verdicts() == ["inconclusive", "no", "inconclusive"]
+    assert "edge.toml line 3" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert verdicts("--config", tmp_path / "other.toml") == ["no"] * 3
+    assert verdicts("--max-bytes", "2e6") == ["inconclusive"] * 3
+
+    (tmp_path / "edge.toml").write_text("[[budget]]\nsize_bites = 1\n")
+    code, _, err = report(bundle, "--no-overlays", "--force")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "`edge.toml` line 2: unknown key `size_bites`" in err
+    code, _, err = report(bundle, "--no-overlays", "--force", "--config", "none.toml")
+    assert (code, err.startswith("error: cannot read `none.toml`")) == (2, True)

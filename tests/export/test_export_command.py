@@ -104,6 +104,12 @@ def test_a_users_own_model_gives_six_files_and_a_manifest(bundle: Path) -> None:
     assert intact(bundle, manifest_of(bundle))
 
 
+def test_every_latency_says_whether_the_machine_was_busy(bundle: Path) -> None:
+    for entry in manifest_of(bundle)["variants"].values():
+        assert entry["latency"]["best_ms"] > 0
+        assert entry["latency"]["busy"] in (True, False)
+
+
 def test_every_file_holds_its_parity_limit_on_every_output(bundle: Path) -> None:
     for entry in manifest_of(bundle)["variants"].values():
         assert set(entry["parity"]) == {"logits", "features"}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from edge.export.recipe_search import SearchResult, interleaved_latency, search
+from edge.export.recipe_search import SearchResult, interleaved_latency, interleaved_runs, search
 from edge.runtime.card import ParityLimit
 from edge.runtime.errors import ConversionError
 from edge.runtime.parity import OutputParity
+from edge.runtime.quiet import disturbed
 
 LIMIT = ParityLimit(min_sqnr_db=20.0)
 
@@ -133,3 +135,11 @@ def test_three_rounds_are_done_even_without_time() -> None:
     calls: list[int] = []
     interleaved_latency([lambda: calls.append(1)], rounds=50, budget_s=0.0)
     assert len(calls) == 4
+
+
+def test_runs_have_both_clocks_so_that_a_wait_shows() -> None:
+    (runs,) = interleaved_runs([lambda: time.sleep(0.01)], rounds=4)
+
+    assert len(runs.wall_ms) == len(runs.cpu_ms) == 4
+    assert min(runs.wall_ms) >= 10
+    assert disturbed(runs.wall_ms, runs.cpu_ms) is True

@@ -54,6 +54,14 @@ def test_a_file_over_budget_that_breaks_its_limit_gets_both_verdicts() -> None:
     assert row[-1] == "over 2 MB; parity fails"
 
 
+def test_a_latency_of_a_busy_machine_is_marked_and_the_mark_explained() -> None:
+    calm, busy = manifest(), manifest(latency={"best_ms": 1.234, "busy": True})
+
+    assert rows([busy])[0][4] == "1.23 (busy)"
+    assert "(busy): other work disturbed the clock" in legend([busy])
+    assert "busy" not in legend([calm])
+
+
 def test_exactly_the_budget_fits() -> None:
     assert rows([manifest(bytes=2_000_000)])[0][-1] == "fits 2 MB"
 
