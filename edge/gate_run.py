@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .bench.gate_file import file_checks
 from .bench.gate_latency import latency_checks, read_results, slower_check
 from .gate_subjects import find_subjects, inspect_file
 from .runtime.errors import InputError
+from .runtime.progress import Progress
 
 __all__ = ["Order", "run_gate"]
 
@@ -51,9 +52,7 @@ class Order:
     launches: int = 3
 
 
-def run_gate(
-    targets: Sequence[Path], config: Config, order: Order, say: Callable[[str], None]
-) -> tuple[Gate, list[Subject]]:
+def run_gate(targets: Sequence[Path], config: Config, order: Order, progress: Progress) -> tuple[Gate, list[Subject]]:
     """Return all checks, and the files that were gated.
 
     A file of which the first stage says no is not judged or measured: that would only cost time.
@@ -62,7 +61,7 @@ def run_gate(
         targets: artifacts, bundles, folders of bundles.
         config: with its budgets.
         order: what to do.
-        say: takes lines of progress.
+        progress: told what is done, and how far it is.
 
     Raises:
         InputError: nothing would be checked, or something is missing or malformed.
@@ -87,9 +86,9 @@ def run_gate(
     fallen = {check.file for check in checks if check.verdict is Verdict.NO}
     standing = [subject for subject in subjects if subject.path.name not in fallen]
     if "accuracy" in order.stages:
-        checks += _accuracy(standing, order, say)
+        checks += _accuracy(standing, order, progress)
     if "latency" in order.stages:
-        checks += _latency(standing, config, order, say)
+        checks += _latency(standing, config, order, progress)
     later = [stage for stage in order.stages if stage != "file"]
     checks += [_skipped(one, later) for one in subjects if one not in standing and _has_limits(one, later)]
     if not any(check.name not in ALWAYS for check in checks):
@@ -139,7 +138,7 @@ def _skipped(subject: Subject, stages: Sequence[str]) -> Check:
     return checked(subject, stages[0], ", ".join(dict.fromkeys(names)), Verdict.SKIPPED, why=why)
 
 
-def _accuracy(subjects: Sequence[Subject], order: Order, say: Callable[[str], None]) -> list[Check]:
+def _accuracy(subjects: Sequence[Subject], order: Order, progress: Progress) -> list[Check]:
     wanted = [(subject, limit) for subject in subjects for limit in subject.limits if limit.name == "metric_drop"]
     if not wanted:
         return []
@@ -152,13 +151,14 @@ def _accuracy(subjects: Sequence[Subject], order: Order, say: Callable[[str], No
         from .gate_losses import losses
 
         baseline = None if order.updating else order.baseline
-        found = losses([subject for subject, _ in wanted], baseline, where=order.data, count=order.samples, say=say)
+        files = [subject for subject, _ in wanted]
+        found = losses(files, baseline, where=order.data, count=order.samples, progress=progress)
     return [
         accuracy_check(subject, limit, loss) for subject, limit in wanted for loss in found[subject.artifact.sha256]
     ]
 
 
-def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Callable[[str], None]) -> list[Check]:
+def _latency(subjects: Sequence[Subject], config: Config, order: Order, progress: Progress) -> list[Check]:
     timed = [(one, limit) for one in subjects for limit in one.limits if limit.name in LATENCIES]
     paired = [(one, limit) for one in subjects for limit in one.limits if limit.name == "slower_percent"]
     checks: list[Check] = []
@@ -169,10 +169,12 @@ def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Cal
     elif timed:
         from .gate_times import measure
 
-        rows, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        seconds, launches = order.seconds, order.launches
+        rows, missing = measure(subjects, config.path, seconds=seconds, launches=launches, progress=progress)
     for subject, limit in timed:
         checks += latency_checks(subject, limit, rows, missing.get(limit.budget.device, ""))
     for number, (subject, limit) in enumerate(paired, 1):
-        say(f"[{number}/{len(paired)}] {subject.path.name} in pairs with the baseline's")
+        progress.at(number - 1, len(paired))
+        progress.step(f"{subject.path.name} in pairs with the baseline's")
         checks.append(slower_check(subject, limit, order.baseline, tests=len(paired)))
     return checks

@@ -213,7 +213,8 @@ def _is_there(name: str) -> bool:
 
 def _command(body: str, shown: re.Match[str] | None) -> Command:
     first, _, rest = body.partition("\n")
-    not_run, needs = "", ()
+    not_run = ""
+    needs: tuple[str, ...] = ()
     if first.startswith("# not run here"):
         not_run = first.removeprefix("# not run here").lstrip(": ")
         if not not_run:

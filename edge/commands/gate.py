@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runtime.errors import InputError
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..bench.config import Config
@@ -135,7 +136,8 @@ def command(
         seconds=seconds,
         launches=launches,
     )
-    gate, subjects = run_gate(targets, config, order, _say)
+    with Progress("gating", lines=False) as progress:
+        gate, subjects = run_gate(targets, config, order, progress)
     told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
     click.echo(json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False) if as_json else told)
     raise_for(gate, path.name)

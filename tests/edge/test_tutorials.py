@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def small(shown: str) -> str:
     return SMALL.format(shown=shown)
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the pages share what was exported: the same files on each of them are made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 # --- the real pages ---------------------------------------------------------------
 
 
@@ -54,7 +63,9 @@ def test_there_is_a_tutorial_on_each_subject() -> None:
 @pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_every_command_of_a_tutorial_runs_and_prints_what_the_page_shows(path: Path, tmp_path: Path) -> None:
+def test_every_command_of_a_tutorial_runs_and_prints_what_the_page_shows(
+    path: Path, tmp_path: Path, own_cache: None
+) -> None:
     page = read_page(path.read_text(encoding="utf-8"))
 
     outputs = run_page(page, tmp_path)
