@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ __all__ = [
     "BuildError",
     "cache_folder",
     "fetch",
+    "maven_repository",
     "need_tools",
     "path_of",
     "sha256",
@@ -54,17 +56,17 @@ class Artifact:
     version: str
     sha256: str
     kind: str = "jar"
+    platform: str = ""  # of native code, as Maven's classifier names it
 
     @property
     def file_name(self) -> str:
         """The name under which Maven keeps it."""
-        return f"{self.name}-{self.version}.{self.kind}"
+        return f"{self.name}-{self.version}{self.platform and '-' + self.platform}.{self.kind}"
 
     @property
     def in_maven(self) -> Path:
         """Where Maven's local repository has it."""
-        root = Path(os.environ.get("EDGE_MAVEN_REPOSITORY", Path.home() / ".m2" / "repository"))
-        return root.joinpath(*self.group.split("."), self.name, self.version, self.file_name)
+        return maven_repository().joinpath(*self.group.split("."), self.name, self.version, self.file_name)
 
 
 TENSORFLOW, BYTEDECO = "org.tensorflow", "org.bytedeco"
@@ -110,6 +112,33 @@ ARTIFACTS = {
         version="1.3",
         sha256="66fdef91e9739348df7a096aa384a5685f4e875584cce89386a7a47251c4d8e9",
     ),
+    # TFLite on this machine's JVM, for the stand-in of a phone.
+    "tflite-jvm": Artifact(
+        group=BYTEDECO,
+        name="tensorflow-lite",
+        version="2.19.0-1.5.12",
+        sha256="5c4ff7db40a94c44e111ff4245681f0f2170886b0e11000b9e4228978f4090d2",
+    ),
+    "tflite-jvm-native": Artifact(
+        group=BYTEDECO,
+        name="tensorflow-lite",
+        version="2.19.0-1.5.12",
+        platform="linux-x86_64",
+        sha256="5c02ff25114b4f69d0b79473135f3bb731f8ff4dd5cc5e1d0595e501c867071a",
+    ),
+    "javacpp": Artifact(
+        group=BYTEDECO,
+        name="javacpp",
+        version="1.5.12",
+        sha256="898f636c1fcb092c3810587ed847b033946799bb56eefec9d4c088a780bf36fe",
+    ),
+    "javacpp-native": Artifact(
+        group=BYTEDECO,
+        name="javacpp",
+        version="1.5.12",
+        platform="linux-x86_64",
+        sha256="b20c8f1b5da22b0015faad73500130c53544757eab0c5945c8bcdc1fac050714",
+    ),
 }
 
 
@@ -117,6 +146,12 @@ def cache_folder() -> Path:
     """Return where fetched files and the debug key are kept."""
     root = os.environ.get("EDGE_ANDROID_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edge-android"
+
+
+def maven_repository() -> Path:
+    """Return Maven's local repository."""
+    root = os.environ.get("EDGE_MAVEN_REPOSITORY")
+    return Path(root) if root else Path.home() / ".m2" / "repository"
 
 
 def path_of(key: str) -> Path:
@@ -138,14 +173,18 @@ def path_of(key: str) -> Path:
     return path
 
 
-def fetch() -> None:
+def fetch(keys: Iterable[str] = ARTIFACTS) -> None:
     """Fetch what is missing through Maven's local repository, and check every file.
+
+    Args:
+        keys: of the artifacts; default: all.
 
     Raises:
         BuildError: Maven is missing or fails, or a file is not the pinned one.
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
-    for key, artifact in ARTIFACTS.items():
+    for key in keys:
+        artifact = ARTIFACTS[key]
         target = cache_folder() / artifact.file_name
         if not target.is_file():
             if not artifact.in_maven.is_file():
@@ -183,7 +222,10 @@ def _get(artifact: Artifact) -> None:
         raise BuildError("no mvn found, which fetches the pinned artifacts", "apt-get install maven")
     print(f"fetching {artifact.file_name}", file=sys.stderr)
     name = f"{artifact.group}:{artifact.name}:{artifact.version}:{artifact.kind}"
+    name += artifact.platform and f":{artifact.platform}"
     command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={name}", "-Dtransitive=false"]
+    if "EDGE_MAVEN_REPOSITORY" in os.environ:
+        command.append(f"-Dmaven.repo.local={maven_repository().resolve()}")
     done = subprocess.run(command, check=False, stdout=sys.stderr)
     if done.returncode or not artifact.in_maven.is_file():
         raise BuildError(f"maven cannot fetch `{artifact.file_name}`; it said why above")

@@ -4,7 +4,8 @@ Needs a JDK, Debian's Android tools and files of Maven Central that are pinned b
 bundles that `edge export --target tflite` wrote, and are first run on the TFLite version that the app ships
 (`--fetch-runtime`, once). The same inputs and key give the same bytes.
 
-    python android_demo/build.py --fetch --fetch-runtime      once
+    python android_demo/build.py --from-scratch               fetches, exports the students, and builds
+    python android_demo/build.py --fetch --fetch-runtime      only fetches: once
     python android_demo/build.py                              build/android/edge-demo.apk
 """
 
@@ -22,7 +23,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from app_models import accept, choose_models, fetch_runtime, runtime_python
+from app_models import PICTURE_HW, SEEDS, accept, choose_models, fetch_runtime, runtime_python
 from artifacts import ARTIFACTS, FRAMEWORK, BuildError, cache_folder, fetch, need_tools, path_of, sha256
 from PIL import Image
 
@@ -33,14 +34,13 @@ from edge.runtime.errors import EdgeError, one_line
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "android"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the oldest time that a zip file can hold
-PAGE = 16384  # largest memory page of an Android device: native libraries start on one
+PAGE = 16384  # largest memory page of an Android device: native libraries start on one in the package
 DEBUG_KEY = ("debug.keystore", "androiddebugkey", "android")
 # Only lambdas are back-ported; dx looks at no stack maps, so that none are made.
 PROGUARD = (
     "-dontshrink -dontoptimize -dontobfuscate -dontpreverify -dontnote -ignorewarnings -target 1.7 -keepattributes *"
 )
 JAVA_8 = (52).to_bytes(2, "big")  # a class file's version
-SAMPLE_SEEDS = {"pose": 3, "face": 5}
 
 
 def main() -> int:
@@ -48,11 +48,15 @@ def main() -> int:
     given = _arguments()
     facts = read_facts()
     try:
-        if given.fetch or given.fetch_runtime:
-            if given.fetch:
-                fetch()
-            if given.fetch_runtime:
-                fetch_runtime(facts["tflite_version"])
+        if given.from_scratch is not None:
+            need_tools()  # before long work
+        if given.fetch or given.from_scratch is not None:
+            fetch()
+        if given.fetch_runtime or (given.from_scratch is not None and not given.unchecked_models):
+            fetch_runtime(facts["tflite_version"])
+        if given.from_scratch is not None:
+            export(given.from_scratch, given.precision, given.bundles)
+        elif given.fetch or given.fetch_runtime:
             return 0
         if not given.assets:
             need_tools()
@@ -80,6 +84,12 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--from-scratch",
+        nargs="*",
+        metavar="NAME",
+        help="first fetch what is missing and export these students (default: all, which takes long) into --bundles",
+    )
     parser.add_argument("--fetch", action="store_true", help="fetch the pinned artifacts and end")
     parser.add_argument("--fetch-runtime", action="store_true", help="install the app's TFLite for Python and end")
     parser.add_argument("--bundles", type=Path, default=HERE.parent / "edge-out", help="default: edge-out")
@@ -99,6 +109,21 @@ def read_facts() -> dict[str, str]:
     """Return app.properties."""
     lines = (HERE / "app.properties").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def export(names: list[str], precision: str, bundles: Path) -> None:
+    """Export students into bundles, by `edge export`.
+
+    Args:
+        names: of the students; none: all.
+        precision: such as "int8,fp32".
+        bundles: the folder of bundles.
+
+    Raises:
+        subprocess.CalledProcessError: the export failed.
+    """
+    words = ["--target", "tflite", "--precision", precision, "--output", str(bundles)]
+    _run(sys.executable, "-m", "edge", "export", *names, *words)
 
 
 def check_models(models: list[Path], given: Path | None, facts: dict[str, str]) -> None:
@@ -123,10 +148,10 @@ def lay_assets(folder: Path, models: list[Path]) -> Path:
     (folder / "samples").mkdir()
     for path in models:
         shutil.copyfile(path, folder / "models" / path.name)
-    for family, seed in SAMPLE_SEEDS.items():
-        picture = synthetic_images(family, 1, (480, 640), seed)[0]
+    for family in ("pose", "face"):
+        picture = synthetic_images(family, 1, PICTURE_HW, SEEDS[family])[0]
         Image.fromarray(picture).save(folder / "samples" / f"{family}.png")
-    samples, rate = synthetic_clips(1, 1, AudioSpec())[0]
+    samples, rate = synthetic_clips(1, SEEDS["emotion"], AudioSpec())[0]
     with wave.open(str(folder / "samples" / "emotion.wav"), "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
@@ -157,6 +182,7 @@ def link_resources(work: Path, facts: dict[str, str]) -> tuple[Path, list[Path]]
     """Return the APK of manifest and resources, and the Java sources, R.java among them."""
     text = (HERE / "AndroidManifest.xml").read_text(encoding="utf-8")
     manifest = work / "AndroidManifest.xml"
+    text = text.replace("${applicationId}", facts["application_id"])  # as Gradle does
     manifest.write_text(text.replace("<manifest ", f'<manifest package="{facts["application_id"]}" ', 1), "utf-8")
     compiled = work / "resources.zip"
     _run("aapt2", "compile", "--dir", HERE / "res", "-o", compiled)

@@ -14,7 +14,7 @@ import io
 import json
 import wave
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ Case = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "golden"
+PARTS = ("pictures", "people", "faces", "emotions", "sounds", "cards")
 NEAR = 1e-3  # of the longer side of the picture that coordinates refer to
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -80,14 +81,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="folder with face/, pose/ and emotion/")
     parser.add_argument("--model", type=Path, action="append", default=[], help=".tflite file whose card is read")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which to write; default: %(default)s")
     given = parser.parse_args()
     vectors = Vectors()
-    add_pictures(vectors)
-    add_people(vectors, given.recorded)
-    add_faces(vectors, given.recorded)
-    add_emotions(vectors)
-    add_sounds(vectors, given.recorded)
-    add_cards(vectors, given.model)
+    steps: dict[str, Callable[[], None]] = {
+        "pictures": lambda: add_pictures(vectors),
+        "people": lambda: add_people(vectors, given.recorded),
+        "faces": lambda: add_faces(vectors, given.recorded),
+        "emotions": lambda: add_emotions(vectors),
+        "sounds": lambda: add_sounds(vectors, given.recorded),
+        "cards": lambda: add_cards(vectors, given.model),
+    }
+    for part in given.parts.split(","):
+        if part not in steps:
+            parser.error(f"no part `{part}`, expected {', '.join(PARTS)}")
+        steps[part]()
     vectors.write(given.folder)
     print(f"{len(vectors.cases)} cases in {given.folder}")
 
@@ -112,7 +120,19 @@ def add_pictures(vectors: Vectors) -> None:
         ),
         "grey": InputSpec(shape=(1, 1, 64, 64), **grey, resize=ResizeSpec(upscale=False, fill=(7.0,))),
     }
-    sizes = ((97, 131), (100, 131), (128, 128), (256, 192), (31, 20), (49, 49), (480, 360), (1, 70), (5, 3), (192, 192))
+    sizes = (
+        (97, 131),
+        (97, 128),
+        (100, 131),
+        (128, 128),
+        (256, 192),
+        (31, 20),
+        (49, 49),
+        (480, 360),
+        (1, 70),
+        (5, 3),
+        (192, 192),
+    )
     rng = np.random.default_rng(1)
     for hw in sizes:
         picture = rng.integers(0, 256, (*hw, 3), dtype=np.uint8)
@@ -146,7 +166,7 @@ def add_people(vectors: Vectors, recorded: Path) -> None:
         people, noise = number % 7, (0.0, 0.0, 0.02, 0.06)[number % 3 if number < 30 else 3]
         heatmaps, pafs, _ = pose_maps(people, hw, seed=number, noise=noise)
         if number % 5 == 4:  # plateaus, as a quantised head has them
-            heatmaps, pafs = np.round(heatmaps * 32) / 32, np.round(pafs * 32) / 32
+            heatmaps, pafs = (np.asarray(np.round(maps * 32) / 32, np.float32) for maps in (heatmaps, pafs))
         picture = None if number % 2 else (hw[0] * 23, hw[1] * 19)
         _add_people(vectors, f"drawn {number}", heatmaps, pafs, up1 if number % 6 == 5 else up8, picture)
     heatmaps, pafs, _ = pose_maps(3, (16, 16), seed=90)
@@ -164,13 +184,13 @@ def add_people(vectors: Vectors, recorded: Path) -> None:
     _add_people(vectors, "other constants", heatmaps, pafs, few, (640, 427))
     for path in sorted((recorded / "pose" / "real").glob("*.npz")):
         data = np.load(path)
-        maps = (data["heatmaps"].astype(np.float32), data["pafs"].astype(np.float32))
+        heatmaps, pafs = data["heatmaps"].astype(np.float32), data["pafs"].astype(np.float32)
         for name, params in (("up8", up8), ("up1", up1)):
-            _add_people(vectors, f"recorded {path.stem} {name}", *maps, params, None)
+            _add_people(vectors, f"recorded {path.stem} {name}", heatmaps, pafs, params, None)
     for path in sorted((recorded / "pose" / "synthetic").glob("*.npz")):
         data = np.load(path)
-        maps = tuple(np.ascontiguousarray(data[key].transpose(2, 0, 1)) for key in ("heatmaps", "pafs"))
-        _add_people(vectors, f"recorded {path.stem}", *maps, {"stride": 1, "upsample": 1}, None)
+        heatmaps, pafs = (np.ascontiguousarray(data[key].transpose(2, 0, 1)) for key in ("heatmaps", "pafs"))
+        _add_people(vectors, f"recorded {path.stem}", heatmaps, pafs, {"stride": 1, "upsample": 1}, None)
 
 
 def _add_people(
@@ -190,7 +210,7 @@ def _add_people(
         ),
         decoder=DecoderSpec(name="openpose-paf", params=params),
     )
-    _add_decoded(vectors, "people", name, card, outputs, picture_hw)
+    add_decoded(vectors, "people", name, card, outputs, picture_hw)
 
 
 def add_faces(vectors: Vectors, recorded: Path) -> None:
@@ -214,7 +234,12 @@ def add_faces(vectors: Vectors, recorded: Path) -> None:
     loc, conf, landm, _ = face_outputs(6, hw, seed=77)
     loc[::7], landm[::5] = np.nan, np.inf
     _add_faces(vectors, "not finite", loc, conf, landm, hw, {}, None)
-    narrow = {"min_sizes": [[10, 20, 40], [80]], "strides": [16, 64], "variances": [0.2, 0.3], "nms_iou": 0.2}
+    narrow: dict[str, Any] = {
+        "min_sizes": [[10, 20, 40], [80]],
+        "strides": [16, 64],
+        "variances": [0.2, 0.3],
+        "nms_iou": 0.2,
+    }
     count = len(priors(hw, narrow["min_sizes"], narrow["strides"]))
     score = rng.uniform(0, 1, count).astype(np.float32)
     heads = rng.normal(0, 1, (count, 4)).astype(np.float32), np.stack([1 - score, score], axis=1)
@@ -222,10 +247,10 @@ def add_faces(vectors: Vectors, recorded: Path) -> None:
     for path in sorted((recorded / "face").glob("*/*.npz")):
         data = np.load(path)
         input_hw = (int(data["input_hw"][0]), int(data["input_hw"][1]))
-        heads = (data["loc"][0], data["conf"][0], data["landm"][0])
+        loc, conf, landm = (data[key][0] for key in ("loc", "conf", "landm"))
         name = f"recorded {path.parent.name} {path.stem}"
-        _add_faces(vectors, name, *heads, input_hw, {}, None)
-        _add_faces(vectors, f"{name}, all", *heads, input_hw, {"display_threshold": 0.0}, (777, 555))
+        _add_faces(vectors, name, loc, conf, landm, input_hw, {}, None)
+        _add_faces(vectors, f"{name}, all", loc, conf, landm, input_hw, {"display_threshold": 0.0}, (777, 555))
 
 
 def _add_faces(
@@ -246,7 +271,7 @@ def _add_faces(
         outputs=tuple(OutputSpec(name=key, shape=value.shape) for key, value in outputs.items()),
         decoder=DecoderSpec(name="face-priors", params=params),
     )
-    _add_decoded(vectors, "faces", name, card, outputs, picture_hw)
+    add_decoded(vectors, "faces", name, card, outputs, picture_hw)
 
 
 def add_emotions(vectors: Vectors) -> None:
@@ -262,7 +287,7 @@ def add_emotions(vectors: Vectors) -> None:
     )
     for number, pair in enumerate(pairs):
         outputs = {"valence_arousal": np.array([pair], np.float32)}
-        _add_decoded(vectors, "emotion", f"pair {number}", card, outputs, None)
+        add_decoded(vectors, "emotion", f"pair {number}", card, outputs, None)
     for number, half_life in enumerate((0.0, 0.3, 2.0, 60.0)):
         smoother, steps = Smoother(half_life), []
         time_s = 0.0
@@ -274,9 +299,19 @@ def add_emotions(vectors: Vectors) -> None:
         vectors.add("smoothed", f"stream {number}", half_life_s=half_life, steps=steps)
 
 
-def _add_decoded(
+def add_decoded(
     vectors: Vectors, kind: str, name: str, card: Card, outputs: Arrays, picture_hw: tuple[int, int] | None
 ) -> None:
+    """Add a network's outputs and what the card's decoder finds in them.
+
+    Args:
+        vectors: where to.
+        kind: "people", "faces" or "emotion".
+        name: of the case.
+        card: whose decoder it is.
+        outputs: (1, ...) float32 each, in the card's order.
+        picture_hw: height and width of the picture that coordinates refer to, pixels; None: those of the input.
+    """
     geometry = None
     if picture_hw is not None:
         content = fit(picture_hw, card.input.hw, card.input.resize)

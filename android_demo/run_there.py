@@ -1,17 +1,19 @@
-"""Run models in the TFLite version that the app ships: a program for an environment that has nothing of ours.
+"""Run models in a TFLite of a certain version or with its plain kernels: a program that needs nothing of ours.
 
-Argument: a folder with `jobs.json` (the version, and of each job the model and its outputs in the card's order) and
-`N-inputs.npz`. Writes `N-outputs.npz` there, or `N.txt` with TFLite's own words where it refuses a model.
+Argument: a folder with `jobs.json` and `N-inputs.npz`. `jobs.json` names the library, "tensorflow" or "ai_edge_litert",
+the version it must have or null, whether to do without XNNPACK, and of each job the model and its outputs in the card's
+order.
+Writes `N-outputs.npz` there, or `N.txt` with TFLite's own words where it refuses a model.
 """
 
 import json
 import os
 import sys
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
-import tensorflow as tf
 
 
 def main() -> int:
@@ -19,13 +21,23 @@ def main() -> int:
     folder = sys.argv[1]
     with open(os.path.join(folder, "jobs.json"), encoding="utf-8") as file:
         asked = json.load(file)
-    if tf.__version__ != asked["version"]:
-        print(f"this is TensorFlow {tf.__version__}")
-        return 1
+    if asked["library"] == "tensorflow":
+        import tensorflow as tf
+
+        if asked["version"] not in (None, tf.__version__):
+            print(f"this is TensorFlow {tf.__version__}")
+            return 1
+        interpreter, kernels = tf.lite.Interpreter, tf.lite.experimental.OpResolverType
+    else:
+        from ai_edge_litert import interpreter as litert
+
+        interpreter, kernels = litert.Interpreter, litert.OpResolverType
+    chosen = kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES if asked["plain"] else kernels.AUTO
     for number, job in enumerate(asked["jobs"]):
         place = os.path.join(folder, str(number))
         try:
-            outputs = _outputs(job, np.load(place + "-inputs.npz"))
+            opened = interpreter(model_path=job["model"], num_threads=1, experimental_op_resolver_type=chosen)
+            outputs = _outputs(opened, job["outputs"], np.load(place + "-inputs.npz"))
         except (ValueError, RuntimeError) as exc:
             with open(place + ".txt", "w", encoding="utf-8") as file:
                 file.write(str(exc))
@@ -34,11 +46,10 @@ def main() -> int:
     return 0
 
 
-def _outputs(job, inputs):  # type: ignore[no-untyped-def]  # TensorFlow ships no types
-    interpreter = tf.lite.Interpreter(model_path=job["model"], num_threads=1)
+def _outputs(interpreter: Any, names: list[str], inputs: Any) -> dict[str, Any]:
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]["index"]
-    places = [item["index"] for item in _ordered(interpreter, job["outputs"])]
+    places = [item["index"] for item in _ordered(interpreter, names)]
     outputs = {}
     for number, key in enumerate(inputs.files):
         interpreter.set_tensor(source, inputs[key])
@@ -47,14 +58,17 @@ def _outputs(job, inputs):  # type: ignore[no-untyped-def]  # TensorFlow ships n
     return outputs
 
 
-def _ordered(interpreter, names):  # type: ignore[no-untyped-def]
-    """The outputs in the order of the names, as the app finds them: by the one signature, else in graph order."""
+def _ordered(interpreter: Any, names: list[str]) -> list[dict[str, Any]]:
+    """The outputs in the order of the names, as the app finds them: by signature, by tensor, else in graph order."""
+    graph = interpreter.get_output_details()
+    tables = [{item["name"]: item for item in graph}]
     signatures = interpreter.get_signature_list()
     if len(signatures) == 1:
-        details = interpreter.get_signature_runner(next(iter(signatures))).get_output_details()
-        if all(name in details for name in names):
-            return [details[name] for name in names]
-    return interpreter.get_output_details()
+        tables.insert(0, interpreter.get_signature_runner(next(iter(signatures))).get_output_details())
+    for table in tables:
+        if all(name in table for name in names):
+            return [table[name] for name in names]
+    return list(graph)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.errors import ShapeError
+from ..runtime.card import DEFAULT_PARITY, Card
+from ..runtime.engines import open_engine
+from ..runtime.errors import ParityError, ShapeError
+from ..runtime.parity import compare, judge
 
-__all__ = ["FLOAT_TOLERANCE", "NUDGE", "QUANTISED_MARGIN_DB", "Agreement", "agreement", "nudged"]
+__all__ = ["FLOAT_TOLERANCE", "NUDGE", "QUANTISED_MARGIN_DB", "Agreement", "agreement", "held_against_host", "nudged"]
 
 Float32 = NDArray[np.float32]
 # Of the largest value. Sums in another order differ by about the square root of their length, in units of 6e-8.
@@ -97,6 +101,38 @@ def agreement(
         own_sqnr_db=None if own is None else _difference(reference, own)[1],
         quantised=own is not None,
     )
+
+
+def held_against_host(
+    artifact: Path, card: Card, engine: str, tensor: Float32, outputs: dict[str, Float32], *, where: str
+) -> dict[str, dict[str, float]]:
+    """Return how far a device's outputs are from those of this machine's engine on the same tensor.
+
+    Args:
+        artifact: the file.
+        card: its card.
+        engine: of this machine.
+        tensor: float32, the card's input.
+        outputs: by name, float32, the card's shapes; what the device gave for it.
+        where: the device, for a complaint: "in the browser".
+
+    Raises:
+        ParityError: farther than the card allows for the file's precision.
+    """
+    host = open_engine(artifact, card, engine=engine)
+    try:
+        reference = host.run(tensor)
+    finally:
+        host.close()
+    parity = compare(
+        {name: [array] for name, array in reference.items()}, {name: [array] for name, array in outputs.items()}
+    )
+    precision = card.artifact.get("precision", "fp32")
+    limit = card.parity.get(precision, DEFAULT_PARITY.get(precision))
+    complaints = judge(parity, limit) if limit is not None else []
+    if complaints:
+        raise ParityError(f"`{artifact.name}` gives other numbers {where} than on the host", got=complaints[0])
+    return {name: figures.to_dict() for name, figures in parity.items()}
 
 
 def nudged(tensor: Float32) -> Float32:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.card import DEFAULT_PARITY, Card
+from ..runtime.card import Card
 from ..runtime.embedded import read_card
-from ..runtime.engines import engine_version, missing_engine, noise_input, open_engine, pick_engine
-from ..runtime.errors import ArtifactError, DeviceError, InputError, ParityError
+from ..runtime.engines import engine_version, missing_engine, noise_input, pick_engine
+from ..runtime.errors import ArtifactError, DeviceError, InputError
 from ..runtime.isolate import guard
-from ..runtime.parity import compare, judge
+from .agreement import held_against_host
 from .chromium import Chromium, find_chromium
 from .device import Evidence
 from .environment import environment
@@ -111,7 +111,7 @@ class BrowserDevice:
             lines = _with_machine(page.lines(silence_s), page.browser.peak_rss_bytes, job.preprocessing)
             read_launch(lines, launch, optional=("cpu_ms", "pre_ms"))
             got = _arrays(job.card, page.server.blobs)
-        launch.agreement = _agreement(artifact, job.card, plan.engine, got)
+        launch.agreement = held_against_host(artifact, job.card, plan.engine, *got, where="in the browser")
         return launch
 
     def answer(self, artifact: Path, source: Path, *, threads: int = 1) -> Answer:
@@ -336,31 +336,6 @@ def _arrays(card: Card, blobs: Mapping[str, bytes]) -> tuple[Float32, dict[str, 
         found[name] = np.frombuffer(content, "<f4").reshape(shape)
     outputs = {spec.name: found[f"output-{i}"] for i, spec in enumerate(card.outputs)}
     return found["tensor"], outputs
-
-
-def _agreement(
-    artifact: Path, card: Card, engine: str, got: tuple[Float32, dict[str, Float32]]
-) -> dict[str, dict[str, float]]:
-    """Return how far the page's outputs are from the host's engine on the same tensor.
-
-    Raises:
-        ParityError: farther than the card allows for the file's precision.
-    """
-    tensor, outputs = got
-    host = open_engine(artifact, card, engine=engine)
-    try:
-        reference = host.run(tensor)
-    finally:
-        host.close()
-    parity = compare(
-        {name: [array] for name, array in reference.items()}, {name: [array] for name, array in outputs.items()}
-    )
-    precision = card.artifact.get("precision", "fp32")
-    limit = card.parity.get(precision, DEFAULT_PARITY.get(precision))
-    complaints = judge(parity, limit) if limit is not None else []
-    if complaints:
-        raise ParityError(f"`{artifact.name}` gives other numbers in the browser than on the host", got=complaints[0])
-    return {name: figures.to_dict() for name, figures in parity.items()}
 
 
 def _count(threads: int) -> str:

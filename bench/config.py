@@ -27,12 +27,14 @@ from typing import Any, TypeVar
 
 from ..runtime.engines import MAX_THREADS
 from ..runtime.errors import InputError
+from .adb import SERIAL
 from .budgets import OF_LATENCY, SAYS, TIMED, Budget
 from .toml_lines import Place, lines_of
 
 __all__ = [
     "CONFIG",
     "KINDS",
+    "PHONE_COOL_C",
     "TAKEN",
     "Config",
     "Defaults",
@@ -46,33 +48,37 @@ __all__ = [
 CONFIG = "edge.toml"
 TABLES = ("defaults", "devices", "budget")
 MAX_BYTES = 1 << 20
-KINDS = ("rpi4", "ssh")
+KINDS = ("rpi4", "ssh", "android")
 TAKEN = ("host", "browser", "android")  # names of devices that need no table
-UNNAMED = ("host", "browser", "rpi4")  # what a budget may name without a table
+UNNAMED = ("host", "browser", "android", "rpi4")  # what a budget may name without a table
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What a host may be made of: a name, an address, an alias of the user's own configuration; perhaps a user before it.
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]")
+OF_SSH = ("ssh", "port", "ssh_config", "python")  # keys that a phone has no use for
+PHONE_COOL_C = 40.0  # of a battery
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """One device behind SSH.
+    """One device behind SSH, or a phone behind adb: `ssh` or `adb` says which.
 
     Attributes:
         name: as `--device` calls it.
-        ssh: where, as OpenSSH's client takes it: "host", "user@host" or an alias of ~/.ssh/config.
-        kind: "rpi4" insists on a real Raspberry Pi 4; "ssh" is any other Linux machine.
+        ssh: where, as OpenSSH's client takes it: "host", "user@host" or an alias of ~/.ssh/config; "" for a phone.
+        adb: serial of a phone, as `adb devices` has it; "" for a device behind SSH.
+        kind: "rpi4" insists on a real Raspberry Pi 4; "ssh" is any other Linux machine; "android" goes with `adb`.
         port: of sshd; 0 leaves it to OpenSSH's configuration.
         ssh_config: file to read instead of ~/.ssh/config; "" for that one.
         python: the command there. That of a virtual environment runs with the packages it has; any other gets ours.
-        cool_c: highest temperature at which a launch may begin, degrees Celsius.
+        cool_c: highest temperature at which a launch may begin, degrees Celsius; of a phone, that of its battery.
         timeout_s: longest launch, seconds; 0 goes by what is to be measured.
     """
 
     name: str
-    ssh: str
+    ssh: str = ""
+    adb: str = ""
     kind: str = "ssh"
     port: int = 0
     ssh_config: str = ""
@@ -85,7 +91,10 @@ class DeviceConfig:
             raise InputError(
                 "bad name of a device", expected=f"letters and digits, none of {', '.join(TAKEN)}", got=self.name[:64]
             )
-        check_host(self.ssh)
+        if self.adb:
+            self._check_phone()
+        else:
+            check_host(self.ssh)
         if self.kind not in KINDS:
             raise InputError(f"device `{self.name}`: unknown kind", expected=" | ".join(KINDS), got=self.kind[:40])
         if self.name == "rpi4" and self.kind != "rpi4":
@@ -105,6 +114,19 @@ class DeviceConfig:
                 raise InputError(f"device `{self.name}`: `{key}` is no path", got=text[:40])
         if not self.python.strip() or self.python.startswith("-"):
             raise InputError(f"device `{self.name}`: `python` is no command", got=self.python[:40])
+        if self.kind == "android" and not self.adb:
+            raise InputError(f"device `{self.name}`: `kind` android is behind adb", hint='adb = "SERIAL"')
+
+    def _check_phone(self) -> None:
+        if not SERIAL.fullmatch(self.adb):
+            raise InputError(
+                f"device `{self.name}`: `adb` is no serial", expected="one that `adb devices` lists", got=self.adb[:40]
+            )
+        if self.kind != "android":
+            raise InputError(f"device `{self.name}`: `kind` {self.kind[:40]} is not behind adb", expected="android")
+        for key in OF_SSH:
+            if getattr(self, key) != DeviceConfig.__dataclass_fields__[key].default:
+                raise InputError(f"device `{self.name}`: `{key}` is of SSH, and this is a phone", hint="leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,11 +308,15 @@ class _Reader:
 def _device(reader: _Reader, name: str, values: object) -> DeviceConfig:
     place = ("devices", name)
     table = reader.table(values, place)
-    if "ssh" not in table:
+    if table.get("adb"):
+        own: dict[str, Any] = {"kind": "android", "cool_c": PHONE_COOL_C}
+    elif "ssh" in table:
+        own = {"kind": "rpi4" if name == "rpi4" else "ssh"}
+    else:
         reader.known(place, table, [key for key in _fields(DeviceConfig) if key != "name"], "key")
-        raise reader.error(place, f"device `{name}` has no `ssh`", hint='ssh = "user@host"')
-    kind = "rpi4" if name == "rpi4" else "ssh"
-    return reader.build(DeviceConfig, place, {"kind": kind, **table}, name=name)
+        hint = 'ssh = "user@host", or adb = "SERIAL" for a phone'
+        raise reader.error(place, f"device `{name}` has no `ssh`", hint=hint)
+    return reader.build(DeviceConfig, place, {**own, **table}, name=name)
 
 
 def _budget(reader: _Reader, number: int, values: Mapping[str, Any], config: Config) -> Budget:

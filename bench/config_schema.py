@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from .adb import SERIAL
 from .budgets import CARD_LIMITS, COUNTS, LATENCIES, LEAST_SLOWER, LIMITS, OF_LATENCY, SAYS, TIMED, Budget
 from .config import HOST, KINDS, NAME, TAKEN, USER, Defaults, DeviceConfig
 from .device import Evidence
@@ -24,16 +25,18 @@ DEFAULTS_SAY = {
 }
 DEVICES_SAY = {
     "ssh": "Where: host, user@host, or an alias of ~/.ssh/config.",
-    "kind": "rpi4 insists on a real Raspberry Pi 4; ssh is any other Linux machine.",
+    "adb": "Serial of a phone, as `adb devices` has it.",
+    "kind": "rpi4 insists on a real Raspberry Pi 4; ssh is any other Linux machine; android goes with adb.",
     "port": "Of sshd; 0 leaves it to OpenSSH's configuration.",
     "ssh_config": "File to read instead of ~/.ssh/config.",
     "python": "The command there.",
-    "cool_c": "Highest temperature at which a launch may begin, degrees Celsius.",
+    "cool_c": "Highest temperature at which a launch may begin, degrees Celsius; of a phone, its battery's.",
     "timeout_s": "Longest launch, seconds; 0 goes by what is measured.",
 }
 # Beyond the types: key -> what else holds.
 DEVICE_RULES: dict[str, dict[str, Any]] = {
     "ssh": {"pattern": f"^(({USER.pattern})@)?({HOST.pattern})$"},
+    "adb": {"pattern": f"^{SERIAL.pattern}$"},
     "kind": {"enum": list(KINDS)},
     "port": {"minimum": 0, "maximum": 65535},
     "cool_c": {"minimum": 20, "maximum": 100},
@@ -61,10 +64,13 @@ def config_schema() -> dict[str, Any]:
         "properties": {
             "defaults": _object(Defaults, DEFAULTS_SAY, DEFAULT_RULES),
             "devices": {
-                "description": "Machines behind SSH, by name.",
+                "description": "Machines behind SSH and phones behind adb, by name.",
                 "type": "object",
                 "propertyNames": {"pattern": f"^{NAME.pattern}$", "not": {"enum": list(TAKEN)}},
-                "additionalProperties": {**_object(DeviceConfig, DEVICES_SAY, DEVICE_RULES), "required": ["ssh"]},
+                "additionalProperties": {
+                    **_object(DeviceConfig, DEVICES_SAY, DEVICE_RULES),
+                    "oneOf": [{"required": ["ssh"]}, {"required": ["adb"]}],
+                },
             },
             "budget": {
                 "description": "Limits; of several that match a file, the last one that sets a limit holds.",

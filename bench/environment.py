@@ -22,6 +22,7 @@ NOW_BITS, SINCE_BITS = 0x0000F, 0xF0000
 VCGENCMD_S = 5.0
 ARM = ("aarch64", "arm")
 CLOCK_CHANGE = 0.02  # of the clock during a run, from which its times are in doubt
+PROBE_CHANGE = 0.10  # of the time of a fixed piece of work; AndroidX's benchmark library has the same limit
 
 
 def environment(root: Path = Path("/")) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return why the times between two states of a machine are void or in doubt; nothing where they stand.
 
     A throttled moment voids a run, be it now or noted since; so does a clock that moved by more than 2 % on a machine
-    whose governor was told to hold it.
+    whose governor was told to hold it, and a fixed piece of work that took more than 10 % more or less time afterwards.
 
     Args:
         before, after: as `environment` returns them.
@@ -73,6 +74,15 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         reasons.append(f"throttled or under-voltage now: {', '.join(_hex(value) for value in bits)}")
     elif isinstance(bits[0], int) and isinstance(bits[1], int) and bits[1] & ~bits[0] & SINCE_BITS:
         reasons.append(f"throttled or under-voltage during the run: {_hex(bits[0])}, then {_hex(bits[1])}")
+    heat = [state.get("thermal_status") for state in (before, after)]
+    if any(isinstance(value, int) and value > 0 for value in heat):
+        reasons.append(f"throttled: thermal status {heat[0]}, then {heat[1]}")
+    if any(state.get("low_power") for state in (before, after)):
+        reasons.append("the battery saver was on")
+    first, last = before.get("probe_ms"), after.get("probe_ms")
+    if first and last and abs(last / first - 1) > PROBE_CHANGE:
+        percent = 100 * (last / first - 1)
+        reasons.append(f"the processor's pace changed: a fixed piece of work took {percent:+.0f} % afterwards")
     first, last = before.get("clock_khz"), after.get("clock_khz")
     held = before.get("governor") == "performance" and after.get("governor") == "performance"
     if held and first and last and abs(last / first - 1) > CLOCK_CHANGE:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..runtime.errors import DeviceError, EdgeError, InputError, ResourceError
 
-__all__ = ["Launch", "read_launch", "told"]
+__all__ = ["Launch", "read_event", "read_launch", "told"]
 
 SCHEMA = 1
 MAX_LINE = 4 << 20
@@ -81,7 +81,7 @@ def read_launch(lines: Iterable[str], launch: Launch, *, optional: Collection[st
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        event = _parsed(line, number)
+        event = read_event(line, number)
         kind = event.get("event")
         if kind == "failed":
             raise told(event)
@@ -110,14 +110,16 @@ def read_launch(lines: Iterable[str], launch: Launch, *, optional: Collection[st
     raise DeviceError("the device's answer ended early", got=f"{len(launch.wall_ms)} inferences, then nothing")
 
 
-def told(event: Mapping[str, Any]) -> EdgeError:
-    """Return the error that a "failed" event reports."""
-    text, code = str(event.get("message", "no reason given")), event.get("exit_code")
-    kind = _ERRORS.get(code, EdgeError) if isinstance(code, int) else EdgeError
-    return kind(text.removeprefix("error: ")[:250])
+def read_event(line: str, number: int) -> dict[str, Any]:
+    """Return the event in one line of a device's answer.
 
+    Args:
+        line: JSON.
+        number: of the line, for a complaint.
 
-def _parsed(line: str, number: int) -> dict[str, Any]:
+    Raises:
+        DeviceError: it is none.
+    """
     if len(line) > MAX_LINE:
         raise DeviceError(f"line {number} of the device's answer is too long", got=f"{len(line):,} characters")
     try:
@@ -127,6 +129,13 @@ def _parsed(line: str, number: int) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise DeviceError(f"line {number} of the device's answer is no event", got=line[:60])
     return event
+
+
+def told(event: Mapping[str, Any]) -> EdgeError:
+    """Return the error that a "failed" event reports."""
+    text, code = str(event.get("message", "no reason given")), event.get("exit_code")
+    kind = _ERRORS.get(code, EdgeError) if isinstance(code, int) else EdgeError
+    return kind(text.removeprefix("error: ")[:250])
 
 
 def _take(event: dict[str, Any], kind: str, number: int, launch: Launch, optional: Collection[str]) -> None:

@@ -11,12 +11,9 @@ simulated: its times say nothing of a Pi, and `environment.is_emulated` sees thr
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 
 import click
@@ -25,14 +22,17 @@ from ..runtime.engines import ENGINES
 from ..runtime.errors import DeviceError, MissingExtraError
 from .arm64_userland import CORES, CPUINFO
 from .config import CONFIG
+from .debian_packages import downloaded, run_tool
 from .loopback_sshd import HOST, LoopbackSshd, write_session
 from .payload import Platform, engine_payload
+from .serving import until_stopped
 
 __all__ = ["BOARD", "CPU", "build", "is_built", "serve", "set_state"]
 
 BOARD = "Raspberry Pi 4 Model B Rev 1.5"
 CPU = "cortex-a72"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6")
+ARM64 = 'APT::Architecture "arm64";\nAPT::Architectures { "arm64"; };\n'
 CLOCK_KHZ = 1_800_000
 
 
@@ -59,8 +59,8 @@ def build(folder: Path) -> None:
     if not is_built(folder):
         shutil.rmtree(root, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="edge-arm64-") as scratch:
-            for package in _downloaded(Path(scratch)):
-                _run(["dpkg-deb", "--extract", str(package), str(root)], "cannot unpack")
+            for package in downloaded(Path(scratch), PACKAGES, "arm64 packages", ARM64):
+                run_tool(["dpkg-deb", "--extract", str(package), str(root)], "cannot unpack")
         _write_python(root)
         _write_board(root)
     set_state(folder, celsius=48.0, throttled=0)
@@ -95,36 +95,6 @@ def set_state(folder: Path, *, celsius: float, throttled: int, clock_khz: int = 
     _write(folder / "throttled", f"throttled={throttled:#x}\n")
     for core in range(CORES):
         _write(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq", f"{clock_khz}\n")
-
-
-def _downloaded(scratch: Path) -> list[Path]:
-    """Return the packages, fetched by an apt that knows nothing of this machine's own."""
-    for name in ("state/lists/partial", "cache/archives/partial"):
-        (scratch / name).mkdir(parents=True)
-    (scratch / "state/status").touch()
-    settings = scratch / "apt.conf"
-    settings.write_text(
-        f"""APT::Architecture "arm64";
-APT::Architectures {{ "arm64"; }};
-APT::Sandbox::User "{"root" if os.geteuid() == 0 else ""}";
-Dir::State "{scratch}/state";
-Dir::State::status "{scratch}/state/status";
-Dir::Cache "{scratch}/cache";
-Debug::NoLocking "1";
-"""
-    )
-    environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C"}
-    _run(["apt-get", "--quiet", "update"], "cannot fetch the list of arm64 packages", environment)
-    command = ["apt-get", "--quiet", "--yes", "--download-only", "--no-install-recommends", "install", *PACKAGES]
-    _run(command, "cannot fetch arm64 packages", environment)
-    return sorted((scratch / "cache/archives").glob("*.deb"))
-
-
-def _run(command: list[str], failed: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", env=environment)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise DeviceError(failed, got=lines[-1][:120] if lines else f"{command[0]} ended with {done.returncode}")
 
 
 def _platform(root: Path) -> Platform:
@@ -187,12 +157,7 @@ def main(into: Path, serving: bool) -> None:
     if serving:
         with serve(into.resolve()) as server:
             click.echo(f"device `pi` of {into.resolve() / CONFIG}, port {server.port}", err=True)
-            stop = threading.Event()
-            signal.signal(signal.SIGTERM, lambda *_: stop.set())
-            try:
-                stop.wait()
-            except KeyboardInterrupt:
-                click.echo("ended", err=True)
+            until_stopped()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..runtime.errors import DeviceError, EdgeError, InputError, one_line
 from ..runtime.progress import Progress
-from .device import Device
+from .device import Device, Evidence
 from .launch import Launch
 from .plan import Plan
 from .record import Artifact, Row, Status
@@ -148,7 +148,7 @@ def _run_device(
                     launch, kept = _one(device, variant, filled, turn, saved)
                     row.launches.append(launch)
                     failures = 0
-                    told.step(f"{what}: {'kept from before' if kept else _told(launch)}")
+                    told.step(f"{what}: {'kept from before' if kept else _told(launch, row.evidence)}")
                 except _Failed as failed:
                     row.launches.append(failed.launch)
                     row.failed = one_line(failed.error).removeprefix("error: ")
@@ -194,10 +194,12 @@ def _key(device: Device, variant: Variant, plan: Plan, turn: int) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _told(launch: Launch) -> str:
+def _told(launch: Launch, evidence: Evidence) -> str:
     from .percentiles import summarise
 
     summary = summarise(launch.wall_ms)
+    if evidence is Evidence.SIMULATED:  # its clock says nothing of the device
+        return f"{summary.count:,} runs"
     middle = f"p50 {summary.p50_ms:.2f} ms" if summary.p50_ms is not None else f"mean {summary.mean_ms:.2f} ms"
     return f"{middle} of {summary.count:,} runs"
 
@@ -242,7 +244,11 @@ def best(rows: Sequence[Row]) -> dict[str, Any] | None:
 
     Judged by the median of a whole frame, or of inference where no frame was measured.
     """
-    usable = [row for row in rows if row.status == Status.COMPLETE and row.infer is not None]
+    usable = [
+        row
+        for row in rows
+        if row.status == Status.COMPLETE and row.infer is not None and row.evidence is not Evidence.SIMULATED
+    ]
     if not usable:
         return None
     row = min(usable, key=_cost)

@@ -26,6 +26,7 @@ PREDICTED_HEAD = (
 )
 STAGES_HEAD = ("file", "device", "engine", "threads", "pre ms", "infer ms", "decode ms", "frame p50", "frame p90")
 LEAST_WIDTH = 100
+SIMULATED = "simulated"
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -40,7 +41,7 @@ def table(report: Mapping[str, Any]) -> str:
     parts = []
     if timed or not rows:
         parts.append(draw_table(HEAD, [_main(row) for row in timed]))
-    frames = [_frame(row) for row in rows if row["stages"]]
+    frames = [_frame(row) for row in rows if row["stages"] and row["evidence"] != SIMULATED]
     if frames:
         parts.append(draw_table(STAGES_HEAD, frames))
     if predicted:
@@ -55,8 +56,10 @@ def _label(row: Mapping[str, Any]) -> Cells:
 
 def _main(row: Mapping[str, Any]) -> Cells:
     infer, memory = row["infer"] or {}, row["peak_rss_bytes"]
-    times = (_ms(infer.get(name)) for name in ("p50_ms", "p90_ms", "p99_ms"))
     used = "-" if memory is None else f"{memory / 1e6:.0f}"
+    if row["evidence"] == SIMULATED:
+        return (*_label(row), row["evidence"], *("-",) * 4, used, row["status"])
+    times = (_ms(infer.get(name)) for name in ("p50_ms", "p90_ms", "p99_ms"))
     return (*_label(row), row["evidence"], *times, _ms(row["load_ms"]), used, _status(row))
 
 
@@ -97,11 +100,14 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         for reason in [*row["why"], *row["notes"]]:
             where.setdefault(reason, []).append(label)
     lines += [f"{', '.join(dict.fromkeys(labels))}: {reason}" for reason, labels in where.items()]
+    if any(row["evidence"] == SIMULATED for row in rows):
+        lines.append("simulated: that code ran, on other hardware, whose clock says nothing of the device: no times")
+    rows = [row for row in rows if row["evidence"] != SIMULATED]
     if any(row["busy"] for row in rows):
         lines.append("busy: other work disturbed the wall clock; processor times are in the JSON")
     if any((row["infer"] or {}).get("count", 1000) < 662 and row["infer"] for row in rows):
         lines.append("-: too few runs for that percentile; `--seconds` makes more")
-    machines = sorted({_machine(row) for row in rows if _machine(row)})
+    machines = sorted({_machine(row) for row in report["rows"] if _machine(row)})
     return [*dict.fromkeys(lines), *machines]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .device import Evidence
 from .run_facts import RunRow, run_facts
 
 __all__ = ["Pair", "TimeRatio", "compare_documents", "time_ratio"]
@@ -166,12 +167,17 @@ def _pair(old: tuple[RunRow, list[Any]], new: tuple[RunRow, list[Any]], across: 
         exact = {name: value for name, value in _common(first, second).items() if name in ("size_bytes", "parameters")}
         return Pair(first=first, second=second, refused=refused, figures=exact, differences=differences)
     times = []
-    for name, samples in TIMES.items():
+    clocked = Evidence.SIMULATED not in (first.evidence, second.evidence)  # its clock says nothing of the device
+    for name, samples in TIMES.items() if clocked else ():
         sides = [_samples(launches, samples) for launches in (old[1], new[1])]
         if all(sides):
             times.append(time_ratio(name, sides[0], sides[1], seed))
     told = {one.name for one in times}
-    figures = {name: value for name, value in _common(first, second).items() if name not in told}
+    figures = {
+        name: value
+        for name, value in _common(first, second).items()
+        if name not in told and (clocked or not name.endswith("_ms"))
+    }
     if across and first.evidence != second.evidence:
         names = [row.figures.get("p50_ms", row.figures.get("predicted_p50_ms")) for row in (first, second)]
         if names[0] is not None and names[1] is not None:

@@ -54,7 +54,17 @@ class _Bench(click.Command):
     multiple=True,
     default=("host",),
     show_default=True,
-    help="host, browser, rpi4, or a name of edge.toml; may be given several times.",
+    help="host, browser, android, rpi4, or a name of edge.toml; may be given several times.",
+)
+@click.option("--serial", metavar="SERIAL", help="Of several phones, the one for `android`; see `adb devices`.")
+@click.option(
+    "--app", is_flag=True, help="On phones: inside the demo app, with its screen in front, on its own sample."
+)
+@click.option(
+    "--apk",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The demo app for phones.  [default: build/android/edge-demo.apk, if it is here; else what is installed]",
 )
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="Devices.  [default: edge.toml, if it is here]"
@@ -64,7 +74,7 @@ class _Bench(click.Command):
     type=click.Choice(["any", "measured"]),
     default="any",
     show_default=True,
-    help="measured: refuse to predict a Raspberry Pi 4 that is not there.",
+    help="measured: refuse to predict a Raspberry Pi 4 that is not there, and a phone that is none.",
 )
 @click.option(
     "--emulate/--no-emulate",
@@ -79,7 +89,7 @@ class _Bench(click.Command):
     show_default=True,
     help="What executes the files; auto: whatever runs each one's format.",
 )
-@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads.  [default: 1,2; rpi4: 1,4]")
+@click.option("--threads", callback=_numbers, metavar="N,N,...", help="Threads.  [default: 1,2; rpi4 and phones: 1,4]")
 @click.option("--input", "given", type=click.Path(path_type=Path), help="Picture or sound of the whole frames.")
 @click.option(
     "--stages/--no-stages", default=True, show_default=True, help="Time pre, infer and decode of whole frames."
@@ -118,6 +128,9 @@ class _Bench(click.Command):
 def command(
     targets: tuple[Path, ...],
     devices: tuple[str, ...],
+    serial: str | None,
+    app: bool,
+    apk: Path | None,
     config: Path | None,
     evidence: str,
     emulate: bool,
@@ -153,6 +166,7 @@ def command(
         edge bench edge-out/face-nanob
         edge bench pose-int8.tflite --threads 1,2,4 --input photo.jpg --json > pose.json
         edge bench pose-int8.tflite --device rpi4 --device host
+        edge bench pose-int8.tflite --device android --serial 14A2XB --app
         edge bench old.onnx new.onnx --compare
         edge bench face-int8.tflite face-int8.onnx --profile --draw layers.svg
         edge bench pose-int8.tflite --strict --output runs/strict
@@ -162,7 +176,7 @@ def command(
     from ..bench.plan import Plan
     from ..bench.predicted import predicted_rows
     from ..bench.saved import SavedLaunches
-    from ..bench_devices import default_threads, open_device
+    from ..bench_devices import Phone, default_threads, is_phone, on_own_samples, open_device, runs_on
     from ..bench_inputs import find_artifacts, write_source
     from ..runtime.isolate import guard
 
@@ -190,11 +204,17 @@ def command(
         pin=pin or (),
         strict=strict,
     )
-    shown = Progress("measuring", lines=False)
-    opened = {name: open_device(name, config, evidence == "measured", shown.step) for name in devices}
-    if len(opened) != len(devices):
+    if len(set(devices)) != len(devices):
         raise InputError("a device is named twice", got=", ".join(devices))
     found = find_artifacts(targets)
+    phone = Phone(serial=serial or "", app=app, apk=apk)
+    shown = Progress("measuring", lines=False)
+    click.get_current_context().call_on_close(shown.close)  # opening a device may tell something, and fail
+    opened = {name: open_device(name, config, evidence == "measured", shown.step, phone) for name in devices}
+    if phone != Phone() and not any(is_phone(device) for device in opened.values()):
+        raise InputError("`--serial`, `--app` and `--apk` are of phones", got=f"--device {', '.join(devices)}")
+    if pin and any(is_phone(device) for device in opened.values()):
+        raise InputError("an Android app cannot be held to CPUs", hint="leave `--pin` out")
     for artifact, card in found:
         guard(artifact.path, card, engine=engine)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder, shown as progress:
@@ -204,13 +224,15 @@ def command(
                 sources[str(artifact.path)] = source
         chosen = {
             name: variants(
-                [artifact for artifact, _ in found],
+                runs_on(device, [artifact for artifact, _ in found]),
                 engine=engine,
                 threads=threads or default_threads(name, os.cpu_count() or 1),
                 sources=sources,
             )
-            for name in opened
+            for name, device in opened.items()
         }
+        if app and given is None:  # the app has samples of its own
+            chosen = {name: on_own_samples(opened[name], these) for name, these in chosen.items()}
         jobs = [Job(device=device, variants=chosen[name]) for name, device in opened.items() if device is not None]
         saved = SavedLaunches(output / "launches") if output is not None else None
         launches = 1 if strict else launches

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from check import CORE, LIGHT, TESTS, compile_java, first_failure
+from mutants import JAVA, PYTHON, Fault, copied_library, planted, write_vectors
 
 DEMO = Path(__file__).parents[2] / "android_demo"
 pytestmark = pytest.mark.skipif(
@@ -24,11 +27,22 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the app's plain Java, compiled, with the checker of vectors."""
+    folder = tmp_path_factory.mktemp("java") / "classes"
+    return compile_java(folder, [*sorted(CORE.glob("*.java")), TESTS / "Golden.java"])
+
+
 def test_java_finds_what_python_finds_in_every_vector(golden: Path) -> None:
     done = _run("check.py", "--golden", golden, check=False)
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert " passed, 0 failed" in done.stdout
+    count = len(json.loads((golden / "cases.json").read_text(encoding="utf-8"))["cases"])
+    # JUnit, where its jars are, has a test for each vector and others; else there is one line on them.
+    found = re.search(r"OK \((\d+) tests\)|^(\d+) passed, 0 failed$", done.stdout, re.MULTILINE)
+    assert found
+    assert int(found[1] or 0) > count or int(found[2] or 0) == count
 
 
 @pytest.mark.parametrize("kind", ["people", "faces", "emotion", "picture", "sound"])
@@ -38,7 +52,7 @@ def test_each_decoder_and_preprocessor_has_fifty_vectors(golden: Path, kind: str
     assert sum(case["kind"] == kind for case in cases) >= 50
 
 
-def test_java_that_differs_from_python_is_noticed(golden: Path, tmp_path: Path) -> None:
+def test_java_that_differs_from_python_is_noticed(golden: Path, classes: Path, tmp_path: Path) -> None:
     """Python's side moved by what no tolerance covers: a joint, a score, a box, a decision about a card."""
     cases = json.loads((golden / "cases.json").read_text(encoding="utf-8"))["cases"]
     people = next(case for case in cases if case["kind"] == "people" and case["people"])
@@ -54,11 +68,28 @@ def test_java_that_differs_from_python_is_noticed(golden: Path, tmp_path: Path) 
     (tmp_path / "cases.json").write_text(json.dumps({"schema": 1, "cases": changed}), encoding="utf-8")
     shutil.copy(golden / "cases.bin", tmp_path)
 
-    done = _run("check.py", "--golden", tmp_path, check=False)
+    command = ["java", *LIGHT, "-cp", str(classes), "edge.vision.core.Golden", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stdout.count("FAILED") >= len(changed)
+    assert done.stdout.count("FAILED") == len(changed)
     assert "0 passed, 4 failed" in done.stdout
+
+
+@pytest.mark.parametrize("fault", [*JAVA, *PYTHON], ids=lambda fault: f"{fault.file}: {fault.right}")
+def test_each_fault_that_is_planted_at_leisure_still_has_its_place(fault: Fault) -> None:
+    assert fault.wrong in planted(fault, CORE if fault in JAVA else DEMO.parent / "runtime")
+
+
+def test_a_fault_in_python_is_noticed_by_java(classes: Path, tmp_path: Path) -> None:
+    fault = next(fault for fault in PYTHON if fault.file == "emotion.py")
+    library = copied_library(tmp_path / "library")
+    place = library / "runtime" / fault.file
+    place.write_text(planted(fault, place.parent), encoding="utf-8")
+    options = ("--parts", fault.part)
+
+    assert first_failure([classes], write_vectors(tmp_path / "right", options=options)) == ""
+    assert first_failure([classes], write_vectors(tmp_path / "wrong", library, options)).startswith("FAILED emotion")
 
 
 def _run(script: str, *arguments: Path | str, check: bool = True) -> subprocess.CompletedProcess[str]:

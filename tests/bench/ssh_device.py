@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge.bench.config import DeviceConfig
+from edge.bench.device import Device
 from edge.bench.launch import Launch
 from edge.bench.loopback_sshd import HOST, LoopbackSshd, missing_ssh
 from edge.bench.plan import Plan
@@ -36,10 +37,10 @@ def config(server: LoopbackSshd, **changes: Any) -> DeviceConfig:
 class Running:
     """A launch in a thread, to do something to it meanwhile."""
 
-    def __init__(self, device: SshDevice, artifact: Path, *, seconds: float = 600.0) -> None:
+    def __init__(self, device: Device, artifact: Path, *, seconds: float = 600.0, engine: str = "onnxruntime") -> None:
         self.launch = Launch()
         self.error: EdgeError | None = None
-        self._plan = Plan(**{**QUICK, "seconds": seconds, "runs": 1})
+        self._plan = Plan(**{**QUICK, "seconds": seconds, "runs": 1, "engine": engine})
         self._thread = threading.Thread(target=self._run, args=(device, artifact), daemon=True)
         self._thread.start()
 
@@ -52,7 +53,7 @@ class Running:
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the launch does not end"
 
-    def _run(self, device: SshDevice, artifact: Path) -> None:
+    def _run(self, device: Device, artifact: Path) -> None:
         try:
             device.launch(artifact, self._plan, None, self.launch)
         except EdgeError as exc:

@@ -98,7 +98,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ("[budget]\nsize_bytes = 3\n", r"line 1: `budget` is no list of tables", "two brackets"),
         ("[defaults]\nthread = 2\n", r"line 2: unknown key `thread`", "did you mean `threads`"),
         ("[defaults]\nthreads = 0\n", r"line 2: `threads` is out of range.*1 to 256.*got 0", None),
-        ("[defaults]\ndevice = 'moon'\n", r"line 2: there is no device `moon`", "host, browser, rpi4"),
+        ("[defaults]\ndevice = 'moon'\n", r"line 2: there is no device `moon`", "host, browser, android, rpi4"),
         ("[[budget]]\nsize_byte = 3\n", r"line 2: unknown key `size_byte`", "did you mean `size_bytes`"),
         ("[[budget]]\nmodel = 'x'\n", r"line 1: a budget without a limit.*size_bytes", None),
         ("[[budget]]\nsize_bytes = 1.5\n", r"line 2: bad `size_bytes`.*a whole number.*got 1.5", None),

@@ -128,3 +128,14 @@ def test_launches_that_hold_no_times_are_passed_over() -> None:
 
     assert pair.times == ()
     assert pair.figures["p50_ms"] == (1.0, 1.0)
+
+
+def test_the_clock_of_a_simulation_is_not_compared() -> None:
+    sides = [bench_document(number, bench_row(device="pi", evidence="simulated")) for number in (0, 1)]
+
+    pair = only_pair(*sides)
+
+    assert pair.refused is None
+    assert pair.times == ()
+    assert "size_bytes" in pair.figures
+    assert [name for name in pair.figures if name.endswith("_ms")] == []

@@ -3,28 +3,35 @@ package edge.vision.app;
 import android.app.Activity;
 import android.content.Context;
 import android.content.Intent;
+import android.content.pm.ActivityInfo;
 import android.os.Build;
 import android.os.Bundle;
+import android.view.WindowManager;
 import android.widget.Button;
 import android.widget.LinearLayout;
 import android.widget.ScrollView;
 import android.widget.TextView;
+import edge.vision.core.BenchLoop;
+import edge.vision.core.BenchPlan;
+import edge.vision.core.BenchReport;
+import edge.vision.core.Card;
 import edge.vision.core.Json;
-import edge.vision.core.Picture;
 import edge.vision.core.Refusal;
-import edge.vision.core.Sound;
-import edge.vision.core.Timings;
+import edge.vision.core.TfliteCard;
 import edge.vision.demo.R;
 import java.io.IOException;
-import java.util.ArrayList;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
+import java.util.Random;
 
 /** Times one model on the app's own sample, raw samples and all, as JSON that can be shared. */
 public final class BenchActivity extends Activity {
-    private static final int WARM_UP = 10;
-    private static final int RUNS = 100;
+    private static final String NOISE = "noise";
+
+    /** Whether this screen is the one that the user sees. */
+    static volatile boolean inFront;
 
     private TextView text;
     private Button share;
@@ -38,9 +45,15 @@ public final class BenchActivity extends Activity {
                 .putExtra("threads", threads);
     }
 
+    /** The screen that stands in front while a benchmark runs over adb, and measures nothing itself. */
+    static Intent watched(Context context) {
+        return new Intent(context, BenchActivity.class);
+    }
+
     @Override
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
+        getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
         LinearLayout column = new LinearLayout(this);
         column.setOrientation(LinearLayout.VERTICAL);
         column.setFitsSystemWindows(true);
@@ -59,12 +72,28 @@ public final class BenchActivity extends Activity {
         column.addView(scroll);
         setContentView(column);
         show(saved == null ? null : saved.getString("report"));
+        if (!getIntent().hasExtra("model")) {
+            run.setEnabled(false);
+            text.setText(R.string.watched);
+        }
     }
 
     @Override
     protected void onSaveInstanceState(Bundle out) {
         super.onSaveInstanceState(out);
         out.putString("report", report);
+    }
+
+    @Override
+    protected void onResume() {
+        super.onResume();
+        inFront = true;
+    }
+
+    @Override
+    protected void onPause() {
+        inFront = false;
+        super.onPause();
     }
 
     @Override
@@ -82,90 +111,75 @@ public final class BenchActivity extends Activity {
     private void start(Button run) {
         run.setEnabled(false);
         text.setText(R.string.working);
+        setRequestedOrientation(ActivityInfo.SCREEN_ORIENTATION_LOCKED);  // a turn would end this screen, and the run
         new Thread(() -> {
             String found;
             try {
-                found = Json.write(measured());
-            } catch (IOException | Refusal failure) {
-                found = null;
-                runOnUiThread(() -> text.setText(failure.getMessage()));
+                BenchReport done = measured();
+                found = done.error() != null ? done.error() : done.summary() + Json.write(done.values());
+            } catch (IOException | RuntimeException failure) {
+                found = Runner.why(failure);
             }
-            String done = found;
+            String told = found;
             runOnUiThread(() -> {
+                setRequestedOrientation(ActivityInfo.SCREEN_ORIENTATION_UNSPECIFIED);
                 run.setEnabled(true);
-                if (done != null) {
-                    show(done);
-                }
+                show(told);
             });
         }, "benchmark").start();
     }
 
-    private Map<String, Object> measured() throws IOException {
+    /** Runs the same loop as {@code edge bench --device android}, on the app's own sample. */
+    private BenchReport measured() throws IOException {
         String name = getIntent().getStringExtra("model");
         Backend backend = Backend.valueOf(getIntent().getStringExtra("backend"));
-        int threads = getIntent().getIntExtra("threads", 1);
-        long start = System.nanoTime();
-        try (Session session = new Session(name, Models.open(this, name), backend, threads)) {
-            double loadMs = (System.nanoTime() - start) / 1e6;
-            Picture picture = session.takesPictures() ? Media.sample(this, session.card.family) : null;
-            Sound sound = session.takesSound() ? Media.sampleSound(this) : null;
-            if (picture == null && sound == null) {
-                throw new Refusal("the app has no sample for this model");
+        ByteBuffer model = Models.open(this, name);
+        Card card = TfliteCard.read(model);
+        Map<String, Object> known = new LinkedHashMap<>();
+        known.put("device", Build.MANUFACTURER + " " + Build.MODEL);
+        known.put("model", card.model);
+        known.put("file", name);
+        known.put("precision", card.precision());
+        BenchReport report = new BenchReport(known);
+        BenchLoop.run(plan(name), new Phone(this, backend, item -> item.path.equals(NOISE) ? noise(card) : model, line -> {
+            if (stopped) {
+                throw new Refusal("the screen was closed");
             }
-            start = System.nanoTime();
-            ask(session, picture, sound);
-            double firstMs = (System.nanoTime() - start) / 1e6;
-            for (int i = 0; i < WARM_UP && !stopped; i++) {
-                ask(session, picture, sound);
-            }
-            for (Timings times : new Timings[] {session.pre, session.infer, session.decode}) {
-                times.clear();
-            }
-            for (int i = 0; i < RUNS && !stopped; i++) {
-                ask(session, picture, sound);
-            }
-            return report(session, loadMs, firstMs);
-        }
+            report.add(line);
+        }));
+        return report;
     }
 
-    private static void ask(Session session, Picture picture, Sound sound) {
-        if (picture != null) {
-            session.run(picture);
-        } else {
-            session.run(sound);
-        }
+    private String plan(String model) {
+        Map<String, Object> plan = new LinkedHashMap<>();
+        plan.put("schema", BenchPlan.SCHEMA);
+        plan.put("model", item(model));
+        plan.put("tensor", item(NOISE));
+        plan.put("threads", getIntent().getIntExtra("threads", 1));
+        plan.put("app", true);
+        plan.put("warmup_s", 0.5);
+        plan.put("seconds", 2.0);
+        plan.put("runs", 64);
+        plan.put("stages_s", 2.0);
+        plan.put("stage_runs", 64);
+        return Json.write(plan);
     }
 
-    private static Map<String, Object> report(Session session, double loadMs, double firstMs) {
-        Map<String, Object> out = new LinkedHashMap<>();
-        out.put("schema", 1);
-        out.put("device", Build.MANUFACTURER + " " + Build.MODEL);
-        out.put("android", Build.VERSION.RELEASE);
-        out.put("model", session.card.model);
-        out.put("file", session.name);
-        out.put("precision", session.card.precision());
-        out.put("threads", session.engine.threads);
-        out.put("backend_requested", session.engine.requested.name());
-        out.put("backend_actual", session.engine.actual().name());
-        out.put("backend_reason", session.engine.reason());
-        out.put("load_ms", loadMs);
-        out.put("first_ms", firstMs);
-        out.put("pre", stage(session.pre));
-        out.put("infer", stage(session.infer));
-        out.put("decode", stage(session.decode));
-        return out;
+    private static Map<String, Object> item(String path) {
+        Map<String, Object> item = new LinkedHashMap<>();
+        item.put("path", path);
+        item.put("sha256", "");
+        return item;
     }
 
-    private static Map<String, Object> stage(Timings times) {
-        Map<String, Object> out = new LinkedHashMap<>();
-        out.put("p50_ms", times.percentile(0.5));
-        out.put("p90_ms", times.percentile(0.9));
-        List<Object> samples = new ArrayList<>();
-        for (double sample : times.samples()) {
-            samples.add(sample);
+    private static ByteBuffer noise(Card card) {
+        ByteBuffer values = ByteBuffer.allocate(4 * card.input.size()).order(ByteOrder.LITTLE_ENDIAN);
+        Random random = new Random(1);
+        while (values.hasRemaining()) {
+            values.putFloat((float) random.nextGaussian());
         }
-        out.put("samples_ms", samples);
-        return out;
+        values.rewind();
+        return values;
     }
 
     private void send() {

@@ -13,6 +13,7 @@ import android.hardware.camera2.params.StreamConfigurationMap;
 import android.media.Image;
 import android.media.ImageReader;
 import android.os.Handler;
+import android.os.Looper;
 import android.util.Size;
 import edge.vision.core.Picture;
 import edge.vision.core.Rotation;
@@ -20,7 +21,10 @@ import edge.vision.core.YuvFrame;
 import java.nio.ByteBuffer;
 import java.util.Collections;
 
-/** Upright frames of a camera; late ones are dropped. Everything runs on the handler's thread. */
+/**
+ * Upright frames of a camera; late ones are dropped. Everything runs on the thread that made the source, which must
+ * outlive it: a camera may open only after the source was closed, and is then closed by what it calls back.
+ */
 final class CameraSource implements AutoCloseable {
     private static final int WANTED_PIXELS = 640 * 480;
 
@@ -32,20 +36,25 @@ final class CameraSource implements AutoCloseable {
         void onCameraError(String why);
     }
 
-    private final Handler handler;
+    private final Handler handler = new Handler(Looper.myLooper()); // its own: nobody else may remove its messages
     private final Listener listener;
     private final YuvFrame frame = new YuvFrame();
-    private final int displayDegrees;
+    private int displayDegrees;
     private CameraDevice device;
     private ImageReader reader;
-    private int degrees;
+    private int sensorDegrees;
+    private boolean continuousFocus;
     private boolean front;
     private boolean closed;
 
-    CameraSource(Handler handler, Listener listener, int displayDegrees) {
-        this.handler = handler;
+    CameraSource(Listener listener, int displayDegrees) {
         this.listener = listener;
         this.displayDegrees = displayDegrees;
+    }
+
+    /** Takes note that the display was turned. */
+    void turn(int degrees) {
+        displayDegrees = degrees;
     }
 
     /** Opens the camera; the permission must have been granted. */
@@ -62,13 +71,14 @@ final class CameraSource implements AutoCloseable {
             Integer facing = facts.get(CameraCharacteristics.LENS_FACING);
             Integer sensor = facts.get(CameraCharacteristics.SENSOR_ORIENTATION);
             front = facing != null && facing == CameraCharacteristics.LENS_FACING_FRONT;
-            degrees = Rotation.upright(sensor == null ? 0 : sensor, displayDegrees, front);
+            sensorDegrees = sensor == null ? 0 : sensor;
+            continuousFocus = offers(facts.get(CameraCharacteristics.CONTROL_AF_AVAILABLE_MODES));
             Size size = size(facts.get(CameraCharacteristics.SCALER_STREAM_CONFIGURATION_MAP));
             reader = ImageReader.newInstance(size.getWidth(), size.getHeight(), ImageFormat.YUV_420_888, 2);
             reader.setOnImageAvailableListener(this::onImage, handler);
             manager.openCamera(id, new Opened(), handler);
         } catch (CameraAccessException | RuntimeException failure) {
-            listener.onCameraError(String.valueOf(failure.getMessage()));
+            listener.onCameraError(Runner.why(failure));
         }
     }
 
@@ -97,6 +107,14 @@ final class CameraSource implements AutoCloseable {
         return other;
     }
 
+    private static boolean offers(int[] focusModes) {
+        boolean found = false;
+        for (int mode : focusModes == null ? new int[0] : focusModes) {
+            found |= mode == CaptureRequest.CONTROL_AF_MODE_CONTINUOUS_PICTURE;
+        }
+        return found;
+    }
+
     private static Size size(StreamConfigurationMap map) {
         Size best = new Size(640, 480);
         long nearest = Long.MAX_VALUE;
@@ -115,6 +133,7 @@ final class CameraSource implements AutoCloseable {
         if (closed) {
             return;
         }
+        Picture picture;
         try (Image image = from.acquireLatestImage()) {
             if (image == null) {
                 return;
@@ -128,11 +147,13 @@ final class CameraSource implements AutoCloseable {
                 rows[i] = planes[i].getRowStride();
                 steps[i] = planes[i].getPixelStride();
             }
-            listener.onFrame(
-                    frame.upright(buffers, rows, steps, image.getWidth(), image.getHeight(), degrees), front);
-        } catch (IllegalStateException failure) {
-            listener.onCameraError(String.valueOf(failure.getMessage()));
+            picture = frame.upright(buffers, rows, steps, image.getWidth(), image.getHeight(),
+                    Rotation.upright(sensorDegrees, displayDegrees, front));
+        } catch (RuntimeException failure) {
+            listener.onCameraError(Runner.why(failure));
+            return;
         }
+        listener.onFrame(picture, front); // with the camera's buffer given back
     }
 
     private final class Opened extends CameraDevice.StateCallback {
@@ -145,8 +166,8 @@ final class CameraSource implements AutoCloseable {
             device = opened;
             try {
                 device.createCaptureSession(Collections.singletonList(reader.getSurface()), new Started(), handler);
-            } catch (CameraAccessException | IllegalStateException failure) {
-                listener.onCameraError(String.valueOf(failure.getMessage()));
+            } catch (CameraAccessException | RuntimeException failure) {
+                listener.onCameraError(Runner.why(failure));
             }
         }
 
@@ -172,10 +193,12 @@ final class CameraSource implements AutoCloseable {
             try {
                 CaptureRequest.Builder request = device.createCaptureRequest(CameraDevice.TEMPLATE_PREVIEW);
                 request.addTarget(reader.getSurface());
-                request.set(CaptureRequest.CONTROL_AF_MODE, CaptureRequest.CONTROL_AF_MODE_CONTINUOUS_PICTURE);
+                if (continuousFocus) {
+                    request.set(CaptureRequest.CONTROL_AF_MODE, CaptureRequest.CONTROL_AF_MODE_CONTINUOUS_PICTURE);
+                }
                 session.setRepeatingRequest(request.build(), null, handler);
-            } catch (CameraAccessException | IllegalStateException failure) {
-                listener.onCameraError(String.valueOf(failure.getMessage()));
+            } catch (CameraAccessException | RuntimeException failure) {
+                listener.onCameraError(Runner.why(failure));
             }
         }
 

@@ -2,12 +2,17 @@ package edge.vision.app;
 
 import android.os.Build;
 import edge.vision.core.Card;
+import edge.vision.core.Network;
 import edge.vision.core.Refusal;
+import edge.vision.core.TfliteCard;
+import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import org.tensorflow.lite.DataType;
 import org.tensorflow.lite.Interpreter;
@@ -18,7 +23,7 @@ import org.tensorflow.lite.nnapi.NnApiDelegate;
  * One model in TFLite. It falls back to the CPU where the backend that was asked for is not to be had, and says so: what
  * was asked for, what runs, and why. One thread owns an engine from opening to closing.
  */
-final class Engine implements AutoCloseable {
+final class Engine implements Network {
     private static final int NNAPI_FROM = Build.VERSION_CODES.O_MR1; // Android 8.1
 
     final Backend requested;
@@ -28,10 +33,12 @@ final class Engine implements AutoCloseable {
     private final FloatBuffer input;
     private final ByteBuffer inputBytes;
     private final float[][] outputs;
+    private final int operators;
     private Interpreter interpreter;
     private NnApiDelegate delegate;
     private Backend actual;
     private String reason = "";
+    private int steps;
     private int[] order;
     private Map<Integer, Object> buffers;
 
@@ -41,6 +48,7 @@ final class Engine implements AutoCloseable {
         this.card = card;
         this.requested = requested;
         this.threads = threads;
+        operators = TfliteCard.operators(model);
         inputBytes = ByteBuffer.allocateDirect(4 * card.input.size()).order(ByteOrder.nativeOrder());
         input = inputBytes.asFloatBuffer();
         outputs = new float[card.outputs.size()][];
@@ -62,8 +70,8 @@ final class Engine implements AutoCloseable {
         return reason;
     }
 
-    /** Returns the outputs in the order of the card, overwritten by the next call. */
-    float[][] run(float[] tensor) {
+    @Override
+    public float[][] run(float[] tensor) {
         input.clear();
         input.put(tensor);
         try {
@@ -80,6 +88,16 @@ final class Engine implements AutoCloseable {
             infer();
         }
         return outputs;
+    }
+
+    /** How many steps run, where a backend's whole share of ops between two others is one; -1: TFLite does not say. */
+    int steps() {
+        return steps;
+    }
+
+    /** How many ops the model's graph has. */
+    int operators() {
+        return operators;
     }
 
     @Override
@@ -116,36 +134,57 @@ final class Engine implements AutoCloseable {
             NnApiDelegate.Options options = new NnApiDelegate.Options();
             options.setUseNnapiCpu(false); // its own CPU is slower than ours, and would run unseen
             delegate = new NnApiDelegate(options);
-            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(false).addDelegate(delegate));
-            actual = Backend.NNAPI;
-            return true;
         } catch (RuntimeException | UnsatisfiedLinkError failure) {
-            close();
-            reason = "NNAPI refused the model: " + failure.getMessage();
+            reason = "NNAPI is not to be had: " + failure.getMessage();
             return false;
         }
+        return opened(Backend.NNAPI, new Interpreter.Options().setUseXNNPACK(false).addDelegate(delegate));
     }
 
     private void openOnCpu() {
-        boolean fast = requested != Backend.CPU;
+        if (requested != Backend.CPU && opened(Backend.XNNPACK, new Interpreter.Options().setUseXNNPACK(true))) {
+            return;
+        }
         try {
-            open(new Interpreter.Options().setNumThreads(threads).setUseXNNPACK(fast));
+            open(new Interpreter.Options().setUseXNNPACK(false));
         } catch (IllegalArgumentException | IllegalStateException failure) {
             close();
             throw new Refusal("TFLite cannot run this file: " + failure.getMessage());
         }
-        actual = fast ? Backend.XNNPACK : Backend.CPU;
+        actual = Backend.CPU;
+    }
+
+    /** Opens on a backend; otherwise gives the reason, unless one from before stands, and closes again. */
+    private boolean opened(Backend backend, Interpreter.Options options) {
+        String why;
+        try {
+            open(options);
+            if (steps < 0 || steps < operators || operators == 1) {
+                actual = backend;
+                return true;
+            }
+            why = " took no op of this model";
+        } catch (Refusal refused) { // of the file, whatever runs it
+            close();
+            throw refused;
+        } catch (RuntimeException failure) {
+            why = " refused the model: " + failure.getMessage();
+        }
+        close();
+        reason = reason.isEmpty() ? backend + why : reason + "; " + backend + why;
+        return false;
     }
 
     private void fallBack(String why) {
         close();
-        openOnCpu();
         reason = why;
+        openOnCpu();
     }
 
     private void open(Interpreter.Options options) {
-        interpreter = new Interpreter(model, options);
+        interpreter = new Interpreter(model, options.setNumThreads(threads));
         interpreter.allocateTensors();
+        steps = planned();
         if (interpreter.getInputTensorCount() != 1) {
             throw new Refusal("a model has one input here", 1, interpreter.getInputTensorCount());
         }
@@ -159,38 +198,47 @@ final class Engine implements AutoCloseable {
         }
     }
 
-    /** Where the file keeps each of the card's outputs: by the signature's name, else in graph order. */
+    /** The steps of the plan, which TFLite counts but shows to its own package only. */
+    private int planned() {
+        try {
+            Method count = Interpreter.class.getDeclaredMethod("getExecutionPlanLength");
+            count.setAccessible(true);
+            return (Integer) count.invoke(interpreter);
+        } catch (ReflectiveOperationException | RuntimeException unknown) {
+            return -1;
+        }
+    }
+
+    /** Where the file keeps each of the card's outputs: by the signature's names, by the tensors', else in graph order. */
     private int[] order() {
         int count = interpreter.getOutputTensorCount();
         if (count != card.outputs.size()) {
             throw new Refusal("the file has another number of outputs than its card", card.outputs.size(), count);
         }
-        int[] places = new int[count];
         String[] keys = interpreter.getSignatureKeys();
+        List<String> tensors = new ArrayList<>();
+        Map<Integer, Integer> places = new HashMap<>(); // of a tensor among the outputs
         for (int i = 0; i < count; i++) {
-            places[i] = keys.length == 1 ? named(card.outputs.get(i).name, keys[0]) : -1;
+            tensors.add(interpreter.getOutputTensor(i).name());
+            places.put(interpreter.getOutputTensor(i).index(), i);
         }
-        for (int place : places) {
-            if (place < 0) {
-                for (int i = 0; i < count; i++) {
-                    places[i] = i;
-                }
+        List<String> named = keys.length == 1 ? Arrays.asList(interpreter.getSignatureOutputs(keys[0])) : tensors;
+        int[] order = new int[count];
+        boolean bySignature = keys.length == 1;
+        boolean byTensor = true;
+        for (Card.Output spec : card.outputs) {
+            bySignature &= named.contains(spec.name);
+            byTensor &= tensors.contains(spec.name);
+        }
+        for (int i = 0; i < count; i++) {
+            String name = card.outputs.get(i).name;
+            if (bySignature) {
+                order[i] = places.get(interpreter.getOutputTensorFromSignature(name, keys[0]).index());
+            } else {
+                order[i] = byTensor ? tensors.indexOf(name) : i;
             }
         }
-        return places;
-    }
-
-    private int named(String name, String signature) {
-        if (!Arrays.asList(interpreter.getSignatureOutputs(signature)).contains(name)) {
-            return -1;
-        }
-        int index = interpreter.getOutputTensorFromSignature(name, signature).index();
-        for (int i = 0; i < interpreter.getOutputTensorCount(); i++) {
-            if (interpreter.getOutputTensor(i).index() == index) {
-                return i;
-            }
-        }
-        return -1;
+        return order;
     }
 
     private static void check(String what, Tensor tensor, int[] shape) {

@@ -2,12 +2,16 @@ package edge.vision.app;
 
 import android.Manifest;
 import android.app.Activity;
+import android.content.ActivityNotFoundException;
+import android.content.Context;
 import android.content.Intent;
 import android.content.pm.PackageManager;
+import android.content.res.Configuration;
+import android.hardware.display.DisplayManager;
 import android.net.Uri;
 import android.os.Bundle;
 import android.os.Handler;
-import android.os.HandlerThread;
+import android.os.SystemClock;
 import android.view.Gravity;
 import android.view.Surface;
 import android.view.View;
@@ -17,37 +21,31 @@ import android.widget.ArrayAdapter;
 import android.widget.Button;
 import android.widget.HorizontalScrollView;
 import android.widget.LinearLayout;
+import android.widget.ScrollView;
 import android.widget.Spinner;
 import android.widget.TextView;
-import edge.vision.core.LiveSound;
 import edge.vision.core.Overlay;
-import edge.vision.core.Picture;
-import edge.vision.core.Refusal;
 import edge.vision.core.Result;
-import edge.vision.core.Smoother;
-import edge.vision.core.Sound;
-import edge.vision.core.Timings;
 import edge.vision.demo.R;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 
 /**
  * One screen: a model, what runs it, and where its input comes from; the picture with what was found, and the times.
  *
- * <p>The worker's thread owns the interpreter, the camera's frames and the decoder; this thread owns the views. What the
- * user chose survives rotation and the death of the process.
+ * <p>This thread owns the views; a {@link Runner} does the work. What the user chose survives rotation and the death of
+ * the process.
  */
 public final class MainActivity extends Activity
-        implements CameraSource.Listener, MicrophoneSource.Listener, AdapterView.OnItemSelectedListener {
+        implements Runner.Screen, AdapterView.OnItemSelectedListener, DisplayManager.DisplayListener {
     private static final int PICK_PICTURE = 1;
     private static final int PICK_SOUND = 2;
     private static final int PICK_MODEL = 3;
     private static final int ASK_CAMERA = 4;
     private static final int ASK_MICROPHONE = 5;
-    private static final double HALF_LIFE_S = 2;
+    private static final long SPEECH_GAP_MS = 3000; // a screen reader is not to be drowned
     private static final Integer[] THREADS = {1, 2, 4};
 
     private StageView stage;
@@ -56,18 +54,16 @@ public final class MainActivity extends Activity
     private Spinner backendChoice;
     private Spinner threadChoice;
 
-    private HandlerThread thread;
-    private Handler worker;
-    private String source = "sample"; // "sample", "camera", "microphone" or the address of a picked file
+    private String source = Choice.SAMPLE;
     private boolean front;
     private String wantedModel;
+    private String notice = ""; // stays above the status until the next choice
 
-    // The worker's own.
-    private Session session;
-    private CameraSource camera;
-    private MicrophoneSource microphone;
-    private LiveSound live;
-    private Smoother smoother;
+    private boolean started;
+    private Choice opened;
+    private Runner runner;
+    private String spoken = "";
+    private long spokenAt;
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -76,6 +72,7 @@ public final class MainActivity extends Activity
             source = saved.getString("source", source);
             front = saved.getBoolean("front");
             wantedModel = saved.getString("model");
+            notice = saved.getString("notice", notice);
         }
         build();
         if (saved != null) {
@@ -93,6 +90,7 @@ public final class MainActivity extends Activity
         out.putString("source", source);
         out.putBoolean("front", front);
         out.putString("model", (String) modelChoice.getSelectedItem());
+        out.putString("notice", notice);
         out.putInt("backend", backendChoice.getSelectedItemPosition());
         out.putInt("threads", threadChoice.getSelectedItemPosition());
     }
@@ -100,19 +98,17 @@ public final class MainActivity extends Activity
     @Override
     protected void onStart() {
         super.onStart();
-        thread = new HandlerThread("worker");
-        thread.start();
-        worker = new Handler(thread.getLooper());
+        started = true;
+        displays().registerDisplayListener(this, null);
         reopen();
     }
 
     @Override
     protected void onStop() {
         super.onStop();
-        worker.removeCallbacksAndMessages(null);
-        worker.post(this::closeAll);
-        thread.quitSafely();
-        worker = null;
+        started = false;
+        displays().unregisterDisplayListener(this);
+        closeRunner();
     }
 
     @Override
@@ -121,35 +117,35 @@ public final class MainActivity extends Activity
         if (answer != RESULT_OK || data == null || data.getData() == null) {
             return;
         }
-        Uri uri = data.getData();
         if (request == PICK_MODEL) {
-            try {
-                wantedModel = Models.bring(this, uri);
-                fillModels();
-            } catch (IOException | Refusal refused) {
-                status.setText(refused.getMessage());
-            }
-            return;
+            bring(data.getData());
+        } else {
+            choose(data.getData().toString());
         }
-        source = uri.toString();
-        reopen();
     }
 
     @Override
     public void onRequestPermissionsResult(int request, String[] names, int[] answers) {
         super.onRequestPermissionsResult(request, names, answers);
-        boolean granted = answers.length > 0 && answers[0] == PackageManager.PERMISSION_GRANTED;
-        if (granted) {
+        if (answers.length == 0) {
+            return; // the question was interrupted, or stands already: no answer of the user's
+        }
+        if (answers[0] == PackageManager.PERMISSION_GRANTED) {
             reopen();
         } else {
-            source = "sample";
-            status.setText(request == ASK_CAMERA ? R.string.camera_refused : R.string.microphone_refused);
+            choose(Choice.SAMPLE);
+            tell(getString(request == ASK_CAMERA ? R.string.camera_refused : R.string.microphone_refused));
         }
     }
 
     @Override
     public void onItemSelected(AdapterView<?> parent, View view, int position, long id) {
-        reopen();
+        describe(parent);
+        Choice wanted = choice();
+        // The lists also report their first layout, which is no choice.
+        if (opened != null && wanted != null && !wanted.equals(opened)) {
+            choose(source);
+        }
     }
 
     @Override
@@ -157,79 +153,109 @@ public final class MainActivity extends Activity
         // The lists always have a selection.
     }
 
-    /** On the worker's thread. */
+    /** Half a turn changes no configuration: this activity lives on, and only here hears of it. */
     @Override
-    public void onFrame(Picture picture, boolean mirrored) {
-        if (session == null || !session.takesPictures()) {
+    public void onDisplayChanged(int display) {
+        if (runner != null) {
+            runner.turn(displayDegrees());
+        }
+    }
+
+    @Override
+    public void onDisplayAdded(int display) {
+        // Not ours.
+    }
+
+    @Override
+    public void onDisplayRemoved(int display) {
+        // Not ours.
+    }
+
+    @Override
+    public void onAnswer(Runner from, Runner.Answer answer) {
+        if (from != runner) {
             return;
         }
-        answer(() -> session.run(picture), new Picture(picture.width, picture.height, picture.pixels.clone()), mirrored);
-    }
-
-    @Override
-    public void onCameraError(String why) {
-        say(why);
-    }
-
-    /** On the microphone's thread. */
-    @Override
-    public void onSamples(float[] samples) {
-        Handler to = worker;
-        if (to != null) {
-            to.post(() -> listen(samples));
+        if (answer.picture != null) {
+            stage.show(answer.picture, answer.result, answer.mirrored);
+        }
+        String found = summary(answer.result);
+        stage.setContentDescription(getString(R.string.stage) + ": " + found);
+        status.setText(notice.isEmpty() ? answer.words : notice + "\n" + answer.words);
+        if (!found.equals(spoken) && SystemClock.uptimeMillis() - spokenAt > SPEECH_GAP_MS) {
+            spoken = found;
+            spokenAt = SystemClock.uptimeMillis();
+            stage.announceForAccessibility(found);
         }
     }
 
     @Override
-    public void onMicrophoneError(String why) {
-        say(why);
+    public void onMessage(Runner from, String text) {
+        if (from == runner) {
+            status.setText(text);
+            status.announceForAccessibility(text);
+        }
+    }
+
+    /** What is read aloud: without the numbers that never stand still. */
+    private static String summary(Result result) {
+        return result.emotion == null ? Overlay.words(result) : result.emotion.quadrant();
     }
 
     private void build() {
-        LinearLayout column = new LinearLayout(this);
-        column.setOrientation(LinearLayout.VERTICAL);
-        column.setFitsSystemWindows(true);
+        LinearLayout controls = new LinearLayout(this);
+        controls.setOrientation(LinearLayout.VERTICAL);
         modelChoice = spinner(R.string.choose_model, new ArrayList<String>());
         backendChoice = spinner(R.string.choose_backend, Arrays.asList(Backend.values()));
         List<String> threads = new ArrayList<>();
         for (int count : THREADS) {
-            threads.add(getString(R.string.threads, count));
+            threads.add(getResources().getQuantityString(R.plurals.threads, count, count));
         }
         threadChoice = spinner(R.string.choose_threads, threads);
-        column.addView(modelChoice);
         LinearLayout row = new LinearLayout(this);
         row.addView(backendChoice, new LinearLayout.LayoutParams(0, ViewGroup.LayoutParams.WRAP_CONTENT, 1));
         row.addView(threadChoice, new LinearLayout.LayoutParams(0, ViewGroup.LayoutParams.WRAP_CONTENT, 1));
-        column.addView(row);
         stage = new StageView(this);
         stage.setContentDescription(getString(R.string.stage));
-        column.addView(stage, new LinearLayout.LayoutParams(ViewGroup.LayoutParams.MATCH_PARENT, 0, 1));
         status = new TextView(this);
-        status.setContentDescription(null); // its text is read
-        status.setAccessibilityLiveRegion(View.ACCESSIBILITY_LIVE_REGION_POLITE);
         status.setMinLines(4);
         int gap = (int) (8 * getResources().getDisplayMetrics().density);
         status.setPadding(gap, gap, gap, gap);
-        column.addView(status);
-        column.addView(buttons());
-        setContentView(column);
+        controls.addView(modelChoice);
+        controls.addView(row);
+        controls.addView(status);
+        controls.addView(buttons());
+        ScrollView scroll = new ScrollView(this); // for large letters
+        scroll.addView(controls);
+        setContentView(besides(stage, scroll));
+    }
+
+    /** The stage above the controls, or to their left where the screen is wide. */
+    private View besides(View first, View second) {
+        LinearLayout both = new LinearLayout(this);
+        both.setFitsSystemWindows(true);
+        boolean wide = getResources().getConfiguration().orientation == Configuration.ORIENTATION_LANDSCAPE;
+        both.setOrientation(wide ? LinearLayout.HORIZONTAL : LinearLayout.VERTICAL);
+        int all = ViewGroup.LayoutParams.MATCH_PARENT;
+        both.addView(first, wide ? new LinearLayout.LayoutParams(0, all, 1) : new LinearLayout.LayoutParams(all, 0, 3));
+        both.addView(second, wide ? new LinearLayout.LayoutParams(0, all, 1) : new LinearLayout.LayoutParams(all, 0, 2));
+        return both;
     }
 
     private View buttons() {
         LinearLayout row = new LinearLayout(this);
         row.setGravity(Gravity.CENTER_HORIZONTAL);
-        row.addView(button(R.string.sample, () -> choose("sample")));
-        row.addView(button(R.string.camera, () -> choose("camera")));
+        row.addView(button(R.string.sample, () -> choose(Choice.SAMPLE)));
+        row.addView(button(R.string.camera, () -> choose(Choice.CAMERA)));
         row.addView(button(R.string.flip, () -> {
             front = !front;
-            choose("camera");
+            choose(Choice.CAMERA);
         }));
         row.addView(button(R.string.picture, () -> pick(PICK_PICTURE, "image/*")));
-        row.addView(button(R.string.microphone, () -> choose("microphone")));
+        row.addView(button(R.string.microphone, () -> choose(Choice.MICROPHONE)));
         row.addView(button(R.string.sound, () -> pick(PICK_SOUND, "audio/*")));
         row.addView(button(R.string.import_model, () -> pick(PICK_MODEL, "*/*")));
-        row.addView(button(R.string.benchmark, () -> startActivity(BenchActivity.intent(
-                this, (String) modelChoice.getSelectedItem(), backend(), threads()))));
+        row.addView(button(R.string.benchmark, this::benchmark));
         HorizontalScrollView scroll = new HorizontalScrollView(this);
         scroll.addView(row);
         return scroll;
@@ -244,11 +270,17 @@ public final class MainActivity extends Activity
 
     private <T> Spinner spinner(int label, List<T> items) {
         Spinner spinner = new Spinner(this);
-        spinner.setContentDescription(getString(label));
+        spinner.setTag(getString(label));
         spinner.setMinimumHeight((int) (48 * getResources().getDisplayMetrics().density));
         spinner.setAdapter(new ArrayAdapter<>(this, android.R.layout.simple_spinner_dropdown_item, items));
         spinner.setOnItemSelectedListener(this);
+        describe(spinner);
         return spinner;
+    }
+
+    /** A description stands for the content when it is read aloud: so it must name the selection, too. */
+    private static void describe(AdapterView<?> spinner) {
+        spinner.setContentDescription(spinner.getTag() + ": " + spinner.getSelectedItem());
     }
 
     private void fillModels() {
@@ -256,30 +288,75 @@ public final class MainActivity extends Activity
             List<String> names = Models.names(this);
             modelChoice.setAdapter(
                     new ArrayAdapter<>(this, android.R.layout.simple_spinner_dropdown_item, names));
-            modelChoice.setSelection(Math.max(0, names.indexOf(wantedModel)));
+            modelChoice.setSelection(Math.max(0, names.indexOf(wantedModel)), false);
+            describe(modelChoice);
         } catch (IOException failure) {
-            status.setText(failure.getMessage());
+            tell(Runner.why(failure));
         }
     }
 
-    private Backend backend() {
-        return (Backend) backendChoice.getSelectedItem();
+    /** Copies a picked model in the background, as it may be large, and opens it. */
+    private void bring(Uri uri) {
+        status.setText(R.string.working);
+        new Handler(Runner.looper()).post(() -> {
+            try {
+                String name = Models.bring(getApplicationContext(), uri);
+                runOnUiThread(() -> {
+                    wantedModel = name;
+                    fillModels();
+                    choose(source);
+                });
+            } catch (IOException | RuntimeException refused) {
+                runOnUiThread(() -> tell(Runner.why(refused)));
+            }
+        });
     }
 
-    private int threads() {
-        return THREADS[threadChoice.getSelectedItemPosition()];
+    private void benchmark() {
+        Choice wanted = choice();
+        if (wanted != null) {
+            startActivity(BenchActivity.intent(this, wanted.model, wanted.backend, wanted.threads));
+        }
+    }
+
+    /** Returns what is chosen now, or null where the app has no model. */
+    private Choice choice() {
+        String model = (String) modelChoice.getSelectedItem();
+        Backend backend = (Backend) backendChoice.getSelectedItem();
+        return model == null
+                ? null
+                : new Choice(model, backend, THREADS[threadChoice.getSelectedItemPosition()], source, front);
     }
 
     private void choose(String wanted) {
         source = wanted;
+        notice = "";
         reopen();
+    }
+
+    /** Says something that the next answer must not wipe away. */
+    private void tell(String words) {
+        notice = words;
+        status.setText(words);
+        status.announceForAccessibility(words);
     }
 
     private void pick(int request, String kind) {
         Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT);
         intent.addCategory(Intent.CATEGORY_OPENABLE);
         intent.setType(kind);
-        startActivityForResult(intent, request);
+        try {
+            startActivityForResult(intent, request);
+        } catch (ActivityNotFoundException none) {
+            tell(getString(R.string.no_files));
+        }
+    }
+
+    private boolean allowed(Choice wanted) {
+        if (wanted.source.equals(Choice.CAMERA)) {
+            return allowed(Manifest.permission.CAMERA, ASK_CAMERA);
+        }
+        return !wanted.source.equals(Choice.MICROPHONE) || allowed(Manifest.permission.RECORD_AUDIO, ASK_MICROPHONE);
     }
 
     private boolean allowed(String permission, int request) {
@@ -290,27 +367,31 @@ public final class MainActivity extends Activity
         return false;
     }
 
-    /** Opens the chosen model on the chosen source, in place of what is open. */
+    /** Opens what is chosen, in place of what is open. */
     private void reopen() {
-        String name = (String) modelChoice.getSelectedItem();
-        if (worker == null || name == null) {
+        Choice wanted = choice();
+        if (!started || wanted == null || !allowed(wanted)) {
             return;
         }
-        if (source.equals("camera") && !allowed(Manifest.permission.CAMERA, ASK_CAMERA)) {
-            return;
-        }
-        if (source.equals("microphone") && !allowed(Manifest.permission.RECORD_AUDIO, ASK_MICROPHONE)) {
-            return;
-        }
-        Backend backend = backend();
-        int threads = threads();
-        String from = source;
-        boolean facing = front;
-        int degrees = displayDegrees();
-        status.setText(R.string.working);
+        closeRunner();
+        status.setText(notice.isEmpty() ? getString(R.string.working) : notice);
         stage.clear();
-        worker.removeCallbacksAndMessages(null);
-        worker.post(() -> open(name, backend, threads, from, facing, degrees));
+        spoken = "";
+        spokenAt = 0;
+        opened = wanted;
+        runner = new Runner(this, wanted, displayDegrees(), this);
+        runner.open();
+    }
+
+    private void closeRunner() {
+        if (runner != null) {
+            runner.close();
+            runner = null;
+        }
+    }
+
+    private DisplayManager displays() {
+        return (DisplayManager) getSystemService(Context.DISPLAY_SERVICE);
     }
 
     private int displayDegrees() {
@@ -324,120 +405,5 @@ public final class MainActivity extends Activity
             default:
                 return 0;
         }
-    }
-
-    private void open(String name, Backend backend, int threads, String from, boolean facing, int degrees) {
-        closeAll();
-        try {
-            session = new Session(name, Models.open(this, name), backend, threads);
-            start(from, facing, degrees);
-        } catch (IOException | Refusal | SecurityException refused) {
-            say(refused.getMessage());
-        }
-    }
-
-    private void start(String from, boolean facing, int degrees) throws IOException {
-        boolean forSound = from.equals("microphone");
-        boolean forPictures = from.equals("camera");
-        if (forSound && !session.takesSound() || forPictures && !session.takesPictures()) {
-            say(getString(R.string.wrong_kind));
-        } else if (forPictures) {
-            camera = new CameraSource(worker, this, degrees);
-            camera.open(this, facing);
-        } else if (forSound) {
-            live = new LiveSound(session.card.input.audio, session.soundLength(), MicrophoneSource.RATE);
-            smoother = new Smoother(HALF_LIFE_S);
-            session.run(live.window(), Integer.MAX_VALUE);
-            microphone = new MicrophoneSource(this);
-            microphone.open();
-        } else if (session.takesSound()) {
-            Sound sound = from.equals("sample")
-                    ? Media.sampleSound(this)
-                    : Media.sound(this, Uri.parse(from), session.card.input.audio.seconds);
-            answer(() -> session.run(sound), null, false);
-        } else {
-            Picture picture = from.equals("sample")
-                    ? Media.sample(this, session.card.family)
-                    : Media.picture(this, Uri.parse(from));
-            if (picture == null) {
-                say(getString(R.string.wrong_kind));
-            } else {
-                answer(() -> session.run(picture), picture, false);
-            }
-        }
-    }
-
-    private void listen(float[] samples) {
-        if (session == null || live == null) {
-            return;
-        }
-        live.add(samples, samples.length);
-        int hops = live.takeHops();
-        if (hops == 0) {
-            return;
-        }
-        answer(() -> session.run(live.window(), hops), null, false);
-    }
-
-    private void closeAll() {
-        if (camera != null) {
-            camera.close();
-            camera = null;
-        }
-        if (microphone != null) {
-            microphone.close();
-            microphone = null;
-        }
-        live = null;
-        if (session != null) {
-            session.close();
-            session = null;
-        }
-    }
-
-    /** One question to the session. */
-    private interface Question {
-        Result ask();
-    }
-
-    private void answer(Question question, Picture shown, boolean mirrored) {
-        try {
-            Result result = question.ask();
-            String words = words(result);
-            runOnUiThread(() -> {
-                if (shown != null) {
-                    stage.show(shown, result, mirrored);
-                    stage.setContentDescription(getString(R.string.stage) + ": " + Overlay.words(result));
-                }
-                status.setText(words);
-            });
-        } catch (Refusal refused) {
-            say(refused.getMessage());
-        }
-    }
-
-    private String words(Result result) {
-        Engine engine = session.engine;
-        StringBuilder text = new StringBuilder(Overlay.words(result));
-        if (live != null && result.emotion != null) {
-            Result.Emotion smooth = smoother.add(result.emotion, System.nanoTime() / 1e9);
-            text.append(String.format(
-                    Locale.ROOT, "; smoothed %s: %+.2f, %+.2f", smooth.quadrant(), smooth.valence, smooth.arousal));
-        }
-        text.append(String.format(Locale.ROOT, "%nasked for %s, runs on %s, %d threads", engine.requested,
-                engine.actual(), engine.threads));
-        if (!engine.reason().isEmpty()) {
-            text.append("\n").append(engine.reason());
-        }
-        return text.append("\n").append(times("pre", session.pre)).append(times(", infer", session.infer))
-                .append(times(", decode", session.decode)).append(" ms (p50/p90)").toString();
-    }
-
-    private static String times(String stage, Timings times) {
-        return String.format(Locale.ROOT, "%s %.1f/%.1f", stage, times.percentile(0.5), times.percentile(0.9));
-    }
-
-    private void say(String text) {
-        runOnUiThread(() -> status.setText(text));
     }
 }

@@ -4,6 +4,7 @@ import android.content.ContentResolver;
 import android.content.Context;
 import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
+import android.media.AudioFormat;
 import android.media.ExifInterface;
 import android.media.MediaCodec;
 import android.media.MediaExtractor;
@@ -17,7 +18,6 @@ import edge.vision.core.WavReader;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.ShortBuffer;
 import java.util.Arrays;
@@ -25,7 +25,8 @@ import java.util.Arrays;
 /** Pictures and sound that the user picks, or that the app brings. */
 final class Media {
     private static final int MAX_SIDE = 2048;
-    private static final int MAX_WAV = 64 << 20;
+    private static final int MOST_READ = 24 << 20; // of a sound file: half a minute of float stereo at 96 kHz
+    private static final double SPARE_S = 0.1; // more than the resampler looks ahead
     private static final long WAIT_US = 10_000;
 
     private Media() {}
@@ -41,7 +42,7 @@ final class Media {
         int orientation = ExifInterface.ORIENTATION_NORMAL;
         try (InputStream in = opened(resolver, source)) {
             orientation = new ExifInterface(in).getAttributeInt(ExifInterface.TAG_ORIENTATION, orientation);
-        } catch (IOException noExif) {
+        } catch (IOException | RuntimeException noExif) {
             orientation = ExifInterface.ORIENTATION_NORMAL; // a PNG, say
         }
         options.inJustDecodeBounds = false;
@@ -70,7 +71,7 @@ final class Media {
     /** Returns the app's own sound. */
     static Sound sampleSound(Context context) throws IOException {
         try (InputStream in = context.getAssets().open("samples/emotion.wav")) {
-            return WavReader.read(bytes(in));
+            return WavReader.read(beginning(in));
         }
     }
 
@@ -81,7 +82,8 @@ final class Media {
             int count = in.read(head);
             if (count == head.length && WavReader.isWav(head)) {
                 try (InputStream whole = opened(context.getContentResolver(), source)) {
-                    return WavReader.read(bytes(whole));
+                    byte[] start = beginning(whole);
+                    return WavReader.beginning(start, start.length == MOST_READ, seconds + SPARE_S);
                 }
             }
         }
@@ -125,17 +127,18 @@ final class Media {
             if (into >= 0) {
                 int count = extractor.readSampleData(codec.getInputBuffer(into), 0);
                 fed = count < 0;
-                codec.queueInputBuffer(into, 0, Math.max(count, 0), extractor.getSampleTime(),
+                codec.queueInputBuffer(into, 0, Math.max(count, 0), Math.max(extractor.getSampleTime(), 0),
                         fed ? MediaCodec.BUFFER_FLAG_END_OF_STREAM : 0);
                 extractor.advance();
             }
             int from = codec.dequeueOutputBuffer(info, WAIT_US);
             if (from == MediaCodec.INFO_OUTPUT_FORMAT_CHANGED) {
                 output = codec.getOutputFormat();
+                refuseOtherThanShorts(output);
             } else if (from >= 0) {
                 int channels = output.getInteger(MediaFormat.KEY_CHANNEL_COUNT);
-                ByteBuffer bytes = codec.getOutputBuffer(from);
-                ShortBuffer shorts = bytes.order(ByteOrder.nativeOrder()).asShortBuffer();
+                ShortBuffer shorts =
+                        codec.getOutputBuffer(from).order(ByteOrder.nativeOrder()).asShortBuffer();
                 int frames = shorts.remaining() / channels;
                 if (filled + frames > samples.length) {
                     samples = Arrays.copyOf(samples, 2 * (filled + frames));
@@ -150,10 +153,19 @@ final class Media {
                 codec.releaseOutputBuffer(from, false);
                 int rate = output.getInteger(MediaFormat.KEY_SAMPLE_RATE);
                 boolean end = (info.flags & MediaCodec.BUFFER_FLAG_END_OF_STREAM) != 0;
-                if (end || filled >= (seconds + 0.1) * rate) {
+                if (end || filled >= (seconds + SPARE_S) * rate) {
                     return new Sound(Arrays.copyOf(samples, filled), rate);
                 }
             }
+        }
+    }
+
+    private static void refuseOtherThanShorts(MediaFormat format) {
+        int encoding = format.containsKey(MediaFormat.KEY_PCM_ENCODING)
+                ? format.getInteger(MediaFormat.KEY_PCM_ENCODING)
+                : AudioFormat.ENCODING_PCM_16BIT;
+        if (encoding != AudioFormat.ENCODING_PCM_16BIT) {
+            throw new Refusal("the sound's decoder gives samples of another kind", "16-bit integers", "encoding " + encoding);
         }
     }
 
@@ -174,14 +186,13 @@ final class Media {
         return in;
     }
 
-    private static byte[] bytes(InputStream in) throws IOException {
+    private static byte[] beginning(InputStream in) throws IOException {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         byte[] block = new byte[1 << 16];
-        for (int count = in.read(block); count >= 0; count = in.read(block)) {
+        int count = 0;
+        while (count >= 0 && out.size() < MOST_READ) {
             out.write(block, 0, count);
-            if (out.size() > MAX_WAV) {
-                throw new Refusal("the sound file is too large", MAX_WAV + " bytes", "more");
-            }
+            count = in.read(block, 0, Math.min(block.length, MOST_READ - out.size()));
         }
         return out.toByteArray();
     }

@@ -61,7 +61,7 @@ final class MicrophoneSource implements AutoCloseable {
                 listener.onSamples(samples);
             }
         } catch (RuntimeException failure) {
-            listener.onMicrophoneError(String.valueOf(failure.getMessage()));
+            listener.onMicrophoneError(Runner.why(failure));
         } finally {
             if (record != null) {
                 record.release();

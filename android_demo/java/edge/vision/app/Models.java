@@ -50,8 +50,23 @@ final class Models {
     /** Copies a file that the user picked, if it is a model with a card, and returns its name here. */
     static String bring(Context context, Uri source) throws IOException {
         File part = new File(context.getFilesDir(), IMPORTED + ".part");
+        try {
+            copy(context, source, part);
+            try (FileInputStream file = new FileInputStream(part)) {
+                TfliteCard.read(file.getChannel().map(FileChannel.MapMode.READ_ONLY, 0, file.getChannel().size()));
+            }
+            if (!part.renameTo(imported(context))) {
+                throw new IOException("the file cannot be kept");
+            }
+        } finally {
+            part.delete(); // of no use where it was refused
+        }
+        return IMPORTED;
+    }
+
+    private static void copy(Context context, Uri source, File target) throws IOException {
         try (InputStream in = context.getContentResolver().openInputStream(source);
-                OutputStream out = new FileOutputStream(part)) {
+                OutputStream out = new FileOutputStream(target)) {
             if (in == null) {
                 throw new IOException("the file cannot be opened");
             }
@@ -65,13 +80,6 @@ final class Models {
                 out.write(block, 0, count);
             }
         }
-        try (FileInputStream file = new FileInputStream(part)) {
-            TfliteCard.read(file.getChannel().map(FileChannel.MapMode.READ_ONLY, 0, file.getChannel().size()));
-        }
-        if (!part.renameTo(imported(context))) {
-            throw new IOException("the file cannot be kept");
-        }
-        return IMPORTED;
     }
 
     private static File imported(Context context) {

@@ -83,7 +83,9 @@ final class StageView extends View {
         paint.setTextSize(14 * unit);
         for (Overlay.Label label : overlay.labels) {
             paint.setColor(Color.WHITE);
-            canvas.drawText(label.text, label.x, label.y - 2 * unit, paint);
+            // Above the box, or in it where that would be off the view.
+            float y = label.y < 16 * unit ? label.y + 14 * unit : label.y - 2 * unit;
+            canvas.drawText(label.text, Math.max(0, label.x), y, paint);
         }
     }
 }

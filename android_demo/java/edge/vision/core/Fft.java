@@ -1,11 +1,15 @@
 package edge.vision.core;
 
-/** The power spectrum of real samples: a radix-2 FFT in double precision, two frames at a time. */
+/**
+ * The power spectrum of real samples: an FFT in double precision, two frames at a time.
+ *
+ * <p>Decimation in time over bit-reversed input. Two stages of radix 2 go in one pass, as each pass over the arrays costs
+ * more than what is computed in it; the factors of a pass lie in a row, in the order in which they are needed.
+ */
 final class Fft {
     private final int size;
     private final int[] swapped;
-    private final double[] cosines;
-    private final double[] sines;
+    private final double[][] factors; // by pass: cosine, sine of the first stage, then of the second, for each place
     private final double[] real;
     private final double[] imaginary;
 
@@ -20,14 +24,24 @@ final class Fft {
         for (int i = 0; i < size; i++) {
             swapped[i] = Integer.reverse(i) >>> (32 - bits);
         }
-        cosines = new double[size / 2];
-        sines = new double[size / 2];
-        for (int i = 0; i < size / 2; i++) {
-            cosines[i] = Math.cos(2 * Math.PI * i / size);
-            sines[i] = -Math.sin(2 * Math.PI * i / size);
+        factors = new double[bits][];
+        for (int pass = 0, span = firstSpan(); span < size; pass++, span *= 4) {
+            double[] turns = new double[4 * span];
+            for (int i = 0; i < span; i++) {
+                turns[4 * i] = Math.cos(Math.PI * i / span);
+                turns[4 * i + 1] = -Math.sin(Math.PI * i / span);
+                turns[4 * i + 2] = Math.cos(Math.PI * i / (2 * span));
+                turns[4 * i + 3] = -Math.sin(Math.PI * i / (2 * span));
+            }
+            factors[pass] = turns;
         }
         real = new double[size];
         imaginary = new double[size];
+    }
+
+    /** An odd number of stages leaves one over, which is done by itself. */
+    private int firstSpan() {
+        return Integer.numberOfTrailingZeros(size) % 2 == 0 ? 1 : 2;
     }
 
     /**
@@ -36,8 +50,9 @@ final class Fft {
      */
     void power(float[] samples, int first, int second, double[] window, float[] firstPower, float[] secondPower) {
         for (int i = 0; i < size; i++) {
-            real[swapped[i]] = samples[first + i] * window[i];
-            imaginary[swapped[i]] = samples[second + i] * window[i];
+            int to = swapped[i];
+            real[to] = samples[first + i] * window[i];
+            imaginary[to] = samples[second + i] * window[i];
         }
         transform();
         for (int bin = 0; bin <= size / 2; bin++) {
@@ -52,27 +67,60 @@ final class Fft {
     }
 
     private void transform() {
-        for (int i = 0; i < size; i += 2) { // the first stage has no factors
-            double re = real[i + 1];
-            double im = imaginary[i + 1];
-            real[i + 1] = real[i] - re;
-            imaginary[i + 1] = imaginary[i] - im;
-            real[i] += re;
-            imaginary[i] += im;
-        }
-        for (int half = 2; half < size; half *= 2) {
-            int step = size / (2 * half);
-            for (int start = 0; start < size; start += 2 * half) {
-                for (int i = start, turn = 0; i < start + half; i++, turn += step) {
-                    int j = i + half;
-                    double re = real[j] * cosines[turn] - imaginary[j] * sines[turn];
-                    double im = real[j] * sines[turn] + imaginary[j] * cosines[turn];
-                    real[j] = real[i] - re;
-                    imaginary[j] = imaginary[i] - im;
-                    real[i] += re;
-                    imaginary[i] += im;
-                }
+        int span = firstSpan();
+        if (span == 2) { // this stage has no factors
+            for (int i = 0; i < size; i += 2) {
+                double re = real[i + 1];
+                double im = imaginary[i + 1];
+                real[i + 1] = real[i] - re;
+                imaginary[i + 1] = imaginary[i] - im;
+                real[i] += re;
+                imaginary[i] += im;
             }
+        }
+        for (int pass = 0; span < size; pass++, span *= 4) {
+            for (int start = 0; start < size; start += 4 * span) {
+                pass(real, imaginary, factors[pass], start, span);
+            }
+        }
+    }
+
+    /** Makes one spectrum of four that lie one behind the other. */
+    private static void pass(double[] re, double[] im, double[] turns, int start, int span) {
+        for (int k = 0; k < span; k++) {
+            int a = start + k;
+            int b = a + span;
+            int c = b + span;
+            int d = c + span;
+            double cosine = turns[4 * k];
+            double sine = turns[4 * k + 1];
+            double bRe = re[b] * cosine - im[b] * sine;
+            double bIm = re[b] * sine + im[b] * cosine;
+            double dRe = re[d] * cosine - im[d] * sine;
+            double dIm = re[d] * sine + im[d] * cosine;
+            double evenRe = re[a] + bRe;
+            double evenIm = im[a] + bIm;
+            double oddRe = re[a] - bRe;
+            double oddIm = im[a] - bIm;
+            double sumRe = re[c] + dRe;
+            double sumIm = im[c] + dIm;
+            double restRe = re[c] - dRe;
+            double restIm = im[c] - dIm;
+            cosine = turns[4 * k + 2];
+            sine = turns[4 * k + 3];
+            double turnedRe = sumRe * cosine - sumIm * sine;
+            double turnedIm = sumRe * sine + sumIm * cosine;
+            // A quarter further round: times -i.
+            double quarterRe = restRe * sine + restIm * cosine;
+            double quarterIm = restIm * sine - restRe * cosine;
+            re[a] = evenRe + turnedRe;
+            im[a] = evenIm + turnedIm;
+            re[b] = oddRe + quarterRe;
+            im[b] = oddIm + quarterIm;
+            re[c] = evenRe - turnedRe;
+            im[c] = evenIm - turnedIm;
+            re[d] = oddRe - quarterRe;
+            im[d] = oddIm - quarterIm;
         }
     }
 }

@@ -10,6 +10,7 @@ import java.util.Arrays;
  */
 public final class Mel {
     private static final float LOWEST_POWER = 1e-10f; // librosa's `amin`
+    private static final float SILENCE = decibels(LOWEST_POWER);
     private static final float LOUDEST = 32768f; // a clip above it is scaled down, so that its power stays in float32
     private static final int MAX_FFT = 1 << 16;
     private static final int MAX_BANDS = 1 << 12;
@@ -29,9 +30,11 @@ public final class Mel {
     private final float[][] weights; // by band, from its first bin on
     private final float[] clip;
     private final float[][] spectra;
-    private final float[] power; // (frames, mels)
     private final float[] decibels; // (frames, mels), of the power alone
+    private final float[] levels; // (frames, mels), below the loudest cell
     private final int inner; // the first frame without padding
+    private double mean;
+    private double deviation;
 
     public Mel(Card.Audio spec) {
         this.spec = spec;
@@ -50,8 +53,8 @@ public final class Mel {
         weights = filterbank(spec, firstBin);
         clip = new float[length + spec.fft];
         spectra = new float[2][spec.fft / 2 + 1];
-        power = new float[frames * spec.mels];
         decibels = new float[frames * spec.mels];
+        levels = new float[frames * spec.mels];
         inner = Math.min(frames, (spec.fft / 2 + spec.hop - 1) / spec.hop);
     }
 
@@ -65,58 +68,79 @@ public final class Mel {
         return length;
     }
 
+    /** Mean of what {@link #clip} or {@link #next} returned last, dB. */
+    public double mean() {
+        return mean;
+    }
+
+    /** Standard deviation of it, dB. */
+    public double deviation() {
+        return deviation;
+    }
+
     /**
-     * Returns the spectrogram (mels, frames) in dB below its loudest cell of a clip, cut or padded with zeros.
+     * Returns the spectrogram (frames, mels) in dB below its loudest cell of a clip, cut or padded with zeros. The array
+     * is overwritten by the next call, and until then not to be written to.
      *
      * @param samples mono at the card's rate, finite, at least one
      */
     public float[] clip(float[] samples) {
-        checkSamples(samples);
-        load(samples);
+        if (samples.length == 0 || Decoders.nonfinite(samples) > 0) {
+            throw notFinite();
+        }
         int used = Math.min(samples.length, length);
+        Arrays.fill(clip, 0);
+        System.arraycopy(samples, 0, clip, spec.fft / 2, used);
+        quieten(used);
         // Behind the samples all is silence, and not computed.
         int busy = Math.min(frames, (used + spec.fft / 2 + spec.hop - 1) / spec.hop);
-        Arrays.fill(power, 0);
+        Arrays.fill(decibels, SILENCE);
         fill(0, busy);
         return relative();
     }
 
     /**
      * Returns the same as {@link #clip} for the next window of a sound, which begins {@code hops} whole hops after the one
-     * given before; frames that both have are kept.
+     * given before; frames that both have are kept, and samples that only they see are not looked at.
      *
      * @param samples as many as {@link #length} says, none above {@code LOUDEST}
      */
     public float[] next(float[] samples, int hops) {
-        checkSamples(samples);
         if (samples.length != length || hops < 0) {
             throw new Refusal("a window of live sound has the wrong length", length, samples.length);
         }
-        load(samples);
         int outer = Math.max(0, (length - spec.fft / 2) / spec.hop + 1); // the first frame padded at the end
         int kept = hops >= outer - inner ? 0 : outer - inner - hops;
         if (kept > 0) {
-            System.arraycopy(power, (inner + hops) * spec.mels, power, inner * spec.mels, kept * spec.mels);
             System.arraycopy(decibels, (inner + hops) * spec.mels, decibels, inner * spec.mels, kept * spec.mels);
         }
+        load(samples, 0, inner);
+        load(samples, inner + kept, frames);
         fill(0, inner);
         fill(inner + kept, frames);
         return relative();
     }
 
-    private static void checkSamples(float[] samples) {
-        if (samples.length == 0 || Decoders.nonfinite(samples) > 0) {
-            throw new Refusal("samples must be finite and at least one");
+    private static Refusal notFinite() {
+        return new Refusal("samples must be finite and at least one");
+    }
+
+    /** Copies what some frames see; the padding before and behind is zero, and stays so. */
+    private void load(float[] samples, int fromFrame, int toFrame) {
+        int from = Math.max(0, fromFrame * spec.hop - spec.fft / 2);
+        int to = Math.min(length, (toFrame - 1) * spec.hop + spec.fft / 2);
+        for (int i = from; i < to; i++) {
+            if (samples[i] - samples[i] != 0) {
+                throw notFinite();
+            }
+            clip[spec.fft / 2 + i] = samples[i];
         }
     }
 
-    private void load(float[] samples) {
-        int used = Math.min(samples.length, length);
-        Arrays.fill(clip, 0);
-        System.arraycopy(samples, 0, clip, spec.fft / 2, used);
+    private void quieten(int used) {
         float peak = 0;
-        for (int i = 0; i < used; i++) {
-            peak = Math.max(peak, Math.abs(samples[i]));
+        for (int i = spec.fft / 2; i < spec.fft / 2 + used; i++) {
+            peak = Math.max(peak, Math.abs(clip[i]));
         }
         if (peak > LOUDEST) {
             for (int i = 0; i < clip.length; i++) {
@@ -129,42 +153,63 @@ public final class Mel {
         for (int frame = from; frame < to; frame += 2) {
             int second = Math.min(frame + 1, to - 1);
             fft.power(clip, frame * spec.hop, second * spec.hop, window, spectra[0], spectra[1]);
-            bands(spectra[0], frame * spec.mels);
-            if (second > frame) {
-                bands(spectra[1], second * spec.mels);
-            }
+            bands(frame, second);
         }
     }
 
-    private void bands(float[] spectrum, int to) {
+    /** Sums both spectra at once, each in two halves: additions that do not wait for each other. */
+    private void bands(int first, int second) {
+        float[] one = spectra[0];
+        float[] other = spectra[1];
         for (int band = 0; band < spec.mels; band++) {
             float[] row = weights[band];
             int bin = firstBin[band];
-            double sum = 0;
-            for (int i = 0; i < row.length; i++) {
-                sum += row[i] * spectrum[bin + i];
+            double oneEven = 0;
+            double oneOdd = 0;
+            double otherEven = 0;
+            double otherOdd = 0;
+            int i = 0;
+            for (; i + 1 < row.length; i += 2) {
+                oneEven += row[i] * one[bin + i];
+                oneOdd += row[i + 1] * one[bin + i + 1];
+                otherEven += row[i] * other[bin + i];
+                otherOdd += row[i + 1] * other[bin + i + 1];
             }
-            power[to + band] = (float) sum;
-            decibels[to + band] = (float) (10 * Math.log10(Math.max((float) sum, LOWEST_POWER)));
+            if (i < row.length) {
+                oneEven += row[i] * one[bin + i];
+                otherEven += row[i] * other[bin + i];
+            }
+            decibels[second * spec.mels + band] = decibels(otherEven + otherOdd);
+            decibels[first * spec.mels + band] = decibels(oneEven + oneOdd); // last: both may be one frame
         }
     }
 
+    private static float decibels(double power) {
+        return (float) (10 * Math.log10(Math.max((float) power, LOWEST_POWER)));
+    }
+
     private float[] relative() {
-        float loudest = LOWEST_POWER;
-        for (float value : power) {
-            loudest = Math.max(loudest, value);
+        float top = SILENCE;
+        for (float value : decibels) {
+            top = Math.max(top, value);
         }
-        float top = (float) (10 * Math.log10(loudest));
-        float silence = (float) (10 * Math.log10(LOWEST_POWER));
         float floor = (float) -spec.topDb;
-        float[] out = new float[power.length];
-        for (int frame = 0, from = 0; frame < frames; frame++) {
-            for (int band = 0; band < spec.mels; band++, from++) {
-                float level = power[from] > LOWEST_POWER ? decibels[from] : silence;
-                out[band * frames + frame] = Math.max(floor, level - top);
-            }
+        // About a value in the middle, so that squares lose no digits; in four parts that do not wait for each other.
+        double middle = floor / 2;
+        double[] sums = new double[4];
+        double[] squares = new double[4];
+        for (int i = 0; i < levels.length; i++) {
+            float level = Math.max(floor, decibels[i] - top);
+            double off = level - middle;
+            levels[i] = level;
+            sums[i & 3] += off;
+            squares[i & 3] += off * off;
         }
-        return out;
+        double off = (sums[0] + sums[1] + sums[2] + sums[3]) / levels.length;
+        mean = middle + off;
+        double square = (squares[0] + squares[1] + squares[2] + squares[3]) / levels.length;
+        deviation = Math.sqrt(Math.max(0, square - off * off));
+        return levels;
     }
 
     /** Triangles of equal area on Slaney's scale, each from the first bin that it weighs. */

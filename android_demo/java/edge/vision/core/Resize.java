@@ -162,30 +162,29 @@ public final class Resize {
         return x < 2 ? ((CUBIC_A * x - 5 * CUBIC_A) * x + 8 * CUBIC_A) * x - 4 * CUBIC_A : 0;
     }
 
-    /** Returns a map (rows, columns) at another size, bilinear in float32: rows are blended first, then columns. */
-    public static float[] map(float[] map, int rows, int columns, int height, int width) {
-        if (rows == height && columns == width) {
-            return map.clone();
-        }
+    /**
+     * Fills {@code out} (height, width) with a map at another size, bilinear in float32: rows are blended first, then
+     * columns. The map stands column by column: (columns, rows).
+     */
+    static void turnedMap(float[] map, int rows, int columns, int height, int width, float[] out) {
         int[][] downAt = new int[2][height];
         float[][] down = linearTaps(rows, height, downAt);
         int[][] acrossAt = new int[2][width];
         float[][] across = linearTaps(columns, width, acrossAt);
-        float[] line = new float[columns];
-        float[] out = new float[height * width];
-        for (int y = 0, to = 0; y < height; y++) {
-            int upper = downAt[0][y] * columns;
-            int lower = downAt[1][y] * columns;
-            float a = down[0][y];
-            float b = down[1][y];
-            for (int x = 0; x < columns; x++) {
-                line[x] = map[upper + x] * a + map[lower + x] * b;
-            }
-            for (int x = 0; x < width; x++, to++) {
-                out[to] = line[acrossAt[0][x]] * across[0][x] + line[acrossAt[1][x]] * across[1][x];
+        for (int x = 0; x < width; x++) {
+            int left = acrossAt[0][x] * rows;
+            int right = acrossAt[1][x] * rows;
+            float c = across[0][x];
+            float d = across[1][x];
+            for (int y = 0, to = x; y < height; y++, to += width) {
+                int upper = downAt[0][y];
+                int lower = downAt[1][y];
+                float a = down[0][y];
+                float b = down[1][y];
+                out[to] = (map[left + upper] * a + map[left + lower] * b) * c
+                        + (map[right + upper] * a + map[right + lower] * b) * d;
             }
         }
-        return out;
     }
 
     private static float[][] linearTaps(int sizeIn, int sizeOut, int[][] at) {

@@ -11,6 +11,7 @@ public final class SoundPreprocessor {
 
     private final Card.Input spec;
     private final Mel mel;
+    private final float[] map; // (height, width), what goes into each channel
     private final float[] tensor;
 
     public SoundPreprocessor(Card.Input spec) {
@@ -20,6 +21,7 @@ public final class SoundPreprocessor {
         Preprocessor.refuseOverflow(spec, MAX_Z);
         this.spec = spec;
         mel = new Mel(spec.audio);
+        map = new float[spec.height() * spec.width()];
         tensor = new float[spec.size()];
     }
 
@@ -66,8 +68,8 @@ public final class SoundPreprocessor {
         return small;
     }
 
-    private void write(float[] decibels) {
-        float[] values = spec.audio.normalise.equals("zscore") ? zscore(decibels) : legacy(decibels);
+    private void write(float[] levels) {
+        float[] values = spec.audio.normalise.equals("zscore") ? zscore(levels) : legacy(levels);
         int channels = spec.channels();
         int plane = spec.height() * spec.width();
         for (int c = 0; c < channels; c++) {
@@ -81,42 +83,36 @@ public final class SoundPreprocessor {
         }
     }
 
-    private float[] zscore(float[] decibels) {
-        double sum = 0;
-        for (float value : decibels) {
-            sum += value;
+    /** Resized first: a z-score is the same after it, and there are fewer cells. */
+    private float[] zscore(float[] levels) {
+        Resize.turnedMap(levels, spec.audio.mels, mel.frames(), spec.height(), spec.width(), map);
+        double mean = mel.mean();
+        double share = 1 / (mel.deviation() + ZSCORE_EPSILON);
+        for (int i = 0; i < map.length; i++) {
+            map[i] = (float) ((map[i] - mean) * share);
         }
-        double mean = sum / decibels.length;
-        double squares = 0;
-        for (float value : decibels) {
-            squares += (value - mean) * (value - mean);
-        }
-        double deviation = Math.sqrt(squares / decibels.length) + ZSCORE_EPSILON;
-        float[] scores = new float[decibels.length];
-        for (int i = 0; i < scores.length; i++) {
-            scores[i] = (float) ((decibels[i] - mean) / deviation);
-        }
-        return Resize.map(scores, spec.audio.mels, mel.frames(), spec.height(), spec.width());
+        return map;
     }
 
-    private float[] legacy(float[] decibels) {
-        float low = decibels[0];
-        float high = decibels[0];
-        for (float value : decibels) {
+    private float[] legacy(float[] turned) {
+        int mels = spec.audio.mels;
+        int frames = mel.frames();
+        float low = turned[0];
+        float high = turned[0];
+        for (float value : turned) {
             low = Math.min(low, value);
             high = Math.max(high, value);
         }
-        byte[] levels = new byte[decibels.length];
+        byte[] levels = new byte[turned.length];
         if (high > low) {
             for (int i = 0; i < levels.length; i++) {
-                levels[i] = (byte) (int) ((decibels[i] - low) / (high - low) * 255.0f);
+                levels[i % mels * frames + i / mels] = (byte) (int) ((turned[i] - low) / (high - low) * 255.0f);
             }
         }
-        byte[] small = Resize.antialiased(levels, spec.audio.mels, mel.frames(), spec.height(), spec.width());
-        float[] values = new float[small.length];
-        for (int i = 0; i < values.length; i++) {
-            values[i] = (float) ((small[i] & 255) / 255.0);
+        byte[] small = Resize.antialiased(levels, mels, frames, spec.height(), spec.width());
+        for (int i = 0; i < map.length; i++) {
+            map[i] = (float) ((small[i] & 255) / 255.0);
         }
-        return values;
+        return map;
     }
 }

@@ -54,7 +54,16 @@ final class Table {
                 return found;
             }
         }
-        throw new Refusal("`" + path + "." + key + "` is not known", String.join(" | ", allowed), found);
+        throw new Refusal("`" + path + "." + key + "` is not known", joined(allowed), found);
+    }
+
+    /** Joins words as a choice; {@code String.join} is newer than the oldest Android that the app runs on. */
+    private static String joined(String... words) {
+        StringBuilder text = new StringBuilder();
+        for (String word : words) {
+            text.append(text.length() == 0 ? "" : " | ").append(word);
+        }
+        return text.toString();
     }
 
     boolean flag(String key, boolean otherwise) {

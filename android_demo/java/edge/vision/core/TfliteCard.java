@@ -48,6 +48,13 @@ public final class TfliteCard {
         return new TfliteCard(file).text();
     }
 
+    /** Returns how many ops the first graph of a file has. */
+    public static int operators(ByteBuffer file) {
+        TfliteCard tables = new TfliteCard(file);
+        long[] graphs = tables.tables(tables.u32(0), MODEL_SUBGRAPHS);
+        return graphs.length == 0 ? 0 : tables.tables(graphs[0], GRAPH_OPERATORS).length;
+    }
+
     private String text() {
         if (size < 8 || data.getInt(4) != 0x334C4654) { // "TFL3"
             throw new Refusal("this is no TFLite model file");

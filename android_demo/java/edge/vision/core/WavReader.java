@@ -11,7 +11,7 @@ public final class WavReader {
     private static final int PCM = 1;
     private static final int FLOAT = 3;
     private static final int EXTENSIBLE = 0xFFFE;
-    private static final long STREAMED = 0xFFFFFFFFL; // of a WAV that was written to a pipe
+    private static final long STREAMED = 0xFFFFFFFFL; // of a WAV that was written to a pipe: what is there counts
 
     private WavReader() {}
 
@@ -22,6 +22,17 @@ public final class WavReader {
 
     /** Returns the samples of a file. */
     public static Sound read(byte[] file) {
+        return beginning(file, false, Double.POSITIVE_INFINITY);
+    }
+
+    /**
+     * Returns the first seconds of a file.
+     *
+     * @param file from its first byte on
+     * @param cut whether the file goes on behind these bytes: then samples may be missing, and less is returned
+     * @param seconds what is used of it, at most
+     */
+    public static Sound beginning(byte[] file, boolean cut, double seconds) {
         if (!isWav(file)) {
             throw new Refusal("this is no WAV file");
         }
@@ -35,7 +46,7 @@ public final class WavReader {
                 if (format < 0) {
                     throw new Refusal("the WAV file has its data before its format");
                 }
-                return samples(data, format, start, length);
+                return samples(data, format, start, cut && length > file.length - start ? STREAMED : length, seconds);
             }
             if (starts(file, (int) at, "fmt ")) {
                 if (Math.min(length, file.length - start) < 16) {
@@ -48,7 +59,7 @@ public final class WavReader {
         throw new Refusal("the WAV file is cut short: it has no samples");
     }
 
-    private static Sound samples(ByteBuffer data, int format, int start, long declared) {
+    private static Sound samples(ByteBuffer data, int format, int start, long declared, double seconds) {
         int tag = data.getShort(format) & 0xFFFF;
         int channels = data.getShort(format + 2) & 0xFFFF;
         int rate = data.getInt(format + 4);
@@ -71,7 +82,7 @@ public final class WavReader {
         if (length > present || length % frameBytes != 0 || length == 0) {
             throw new Refusal("the WAV file is cut short", length + " bytes of samples", present);
         }
-        float[] out = new float[(int) (length / frameBytes)];
+        float[] out = new float[(int) Math.min(length / frameBytes, Math.ceil(seconds * rate))];
         for (int i = 0; i < out.length; i++) {
             double sum = 0;
             for (int channel = 0; channel < channels; channel++) {

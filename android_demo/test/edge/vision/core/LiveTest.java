@@ -2,8 +2,12 @@ package edge.vision.core;
 
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.Random;
 import org.junit.Test;
@@ -56,6 +60,30 @@ public final class LiveTest {
         assertEquals(8, timings.percentile(0.5), 0);
         assertEquals(12, timings.percentile(0.9), 0);
         assertEquals(10, timings.size());
+    }
+
+    @Test
+    public void theBeginningOfALongWavIsReadFromItsFirstBytes() {
+        byte[] file = wav(1000);
+        assertEquals(1000, WavReader.read(file).samples.length);
+        byte[] start = Arrays.copyOf(file, 44 + 2 * 600);
+        assertEquals(250, WavReader.beginning(start, true, 0.25).samples.length); // 1000 Hz
+        assertEquals(600, WavReader.beginning(start, true, 10).samples.length);
+        assertEquals(WavReader.read(file).samples[249], WavReader.beginning(start, true, 0.25).samples[249], 0);
+        assertThrows(Refusal.class, () -> WavReader.beginning(start, false, 0.25)); // a whole file that lacks its end
+    }
+
+    /** 16 bits, mono, 1000 Hz. */
+    private static byte[] wav(int samples) {
+        ByteBuffer file = ByteBuffer.allocate(44 + 2 * samples).order(ByteOrder.LITTLE_ENDIAN);
+        file.put("RIFF".getBytes(StandardCharsets.US_ASCII)).putInt(36 + 2 * samples);
+        file.put("WAVEfmt ".getBytes(StandardCharsets.US_ASCII)).putInt(16).putShort((short) 1).putShort((short) 1);
+        file.putInt(1000).putInt(2000).putShort((short) 2).putShort((short) 16);
+        file.put("data".getBytes(StandardCharsets.US_ASCII)).putInt(2 * samples);
+        for (int i = 0; i < samples; i++) {
+            file.putShort((short) (17 * i));
+        }
+        return file.array();
     }
 
     private static float[] noise(int count) {
