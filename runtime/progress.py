@@ -161,18 +161,23 @@ class _RichBar:
     def __init__(self, alive: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         self._console = Console(stderr=True, highlight=False)
-        texts = [TextColumn("{task." + name + "}", markup=False) for name in ("description", "fields[count]")]
+        fixed, rest = (
+            Column(no_wrap=True),
+            Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        )  # only the note gives way
         self._bar = Progress(
             SpinnerColumn("line"),
-            texts[0],
-            BarColumn(bar_width=20),
-            texts[1],
+            TextColumn("{task.description}", markup=False, table_column=fixed),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[count]}", markup=False, table_column=fixed.copy()),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[note]}", markup=False, table_column=rest),
             console=self._console,
             transient=True,
+            expand=True,
             auto_refresh=alive,
             refresh_per_second=1 / ALIVE_EVERY_S,
             redirect_stdout=False,  # data
@@ -180,12 +185,11 @@ class _RichBar:
         )
         self._task = self._bar.add_task("", total=None, count="", note="")
         self._next = 0.0
-        self._bar.start()
 
     def show(self, what: str, done: int, total: int | None, left: str, note: str) -> None:
-        count = f"{done}/{total}" if total else ""
-        told = "  ".join(part for part in (left, note) if part)
-        self._bar.update(self._task, description=what, total=total, completed=done, count=count, note=told)
+        count = " ".join(part for part in (f"{done}/{total}" if total else "", left) if part)
+        self._bar.update(self._task, description=what, total=total, completed=done, count=count, note=note)
+        self._bar.start()  # once: not before there is something to show
         if monotonic() >= self._next or done == total:
             self._next = monotonic() + RENEW_EVERY_S
             self._bar.refresh()

@@ -239,8 +239,8 @@ def command(
         began = datetime.now(UTC).isoformat(timespec="seconds")
         rows = run_matrix(jobs, plan, launches=launches, saved=saved, progress=progress)
     budgets = {str(artifact.path): card.budget.p90_ms for artifact, card in found}
-    with Progress("predicting", lines=False, alive=True) as progress:
-        for name in [name for name, device in opened.items() if device is None]:
+    for name in [name for name, device in opened.items() if device is None]:
+        with Progress("predicting", lines=False, alive=True) as progress:
             rows += predicted_rows(chosen[name], name=name, budgets_ms=budgets, emulated=emulate, progress=progress)
     report = {
         "schema": SCHEMA,
