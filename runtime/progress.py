@@ -94,7 +94,7 @@ class Progress:
             self._note, self._total = text, total or self._total
             self._done = self._done if done is None else done
             if self.live:
-                self._show()
+                self._show(at_once=True)  # it may be long until the next
             elif not self._quiet:
                 place = "" if done is None else f"[{done}/{self._total}] "
                 left = "" if done is None or done == self._total else f", {self._left()}"
@@ -120,10 +120,10 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _show(self) -> None:
+    def _show(self, at_once: bool = False) -> None:
         if self._shown is None:
             self._shown = _RichBar(self._alive) if importlib.util.find_spec("rich") else _Line(self._began)
-        self._shown.show(self._what, self._done, self._total, self._left(), self._note)
+        self._shown.show(self._what, self._done, self._total, self._left(), self._note, at_once)
 
     def _left(self) -> str:
         """Return how long it may take still, where that can be told: at the mean speed so far."""
@@ -150,7 +150,7 @@ def print_line(text: str) -> None:
 
 
 class _Display(Protocol):
-    def show(self, what: str, done: int, total: int | None, left: str, note: str) -> None: ...
+    def show(self, what: str, done: int, total: int | None, left: str, note: str, at_once: bool) -> None: ...
 
     def print(self, text: str) -> None: ...
 
@@ -186,11 +186,11 @@ class _RichBar:
         self._task = self._bar.add_task("", total=None, count="", note="")
         self._next = 0.0
 
-    def show(self, what: str, done: int, total: int | None, left: str, note: str) -> None:
+    def show(self, what: str, done: int, total: int | None, left: str, note: str, at_once: bool) -> None:
         count = " ".join(part for part in (f"{done}/{total}" if total else "", left) if part)
         self._bar.update(self._task, description=what, total=total, completed=done, count=count, note=note)
         self._bar.start()  # once: not before there is something to show
-        if monotonic() >= self._next or done == total:
+        if at_once or monotonic() >= self._next or done == total:
             self._next = monotonic() + RENEW_EVERY_S
             self._bar.refresh()
 
@@ -207,8 +207,8 @@ class _Line:
     def __init__(self, began: float) -> None:
         self._began, self._next, self._width = began, 0.0, 0
 
-    def show(self, what: str, done: int, total: int | None, left: str, note: str) -> None:
-        if monotonic() < self._next and done != total:
+    def show(self, what: str, done: int, total: int | None, left: str, note: str, at_once: bool) -> None:
+        if not at_once and monotonic() < self._next and done != total:
             return
         self._next = monotonic() + RENEW_EVERY_S
         count = f"{done}/{total}" if total else f"{monotonic() - self._began:.0f} s"
