@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from ..runtime.engines import pick_engine
+from ..runtime.progress import Progress
 from .duel import opened, self_test
 from .timing import machine
 
@@ -36,10 +37,8 @@ def main(artifacts: Sequence[Path], same: int, slower: int, slightly: int) -> No
     rows = []
     for artifact in artifacts:
         load = [os.getloadavg()[0]]
-        with opened(artifact) as call:
-            found = self_test(
-                call, same=same, slower=slower, slightly=slightly, say=lambda line: click.echo(line, err=True)
-            )
+        with opened(artifact) as call, Progress("comparing", lines=False) as progress:
+            found = self_test(call, same=same, slower=slower, slightly=slightly, progress=progress)
         load.append(os.getloadavg()[0])
         rows.append({"file": artifact.name, "engine": pick_engine(artifact), "load": load, **found.to_dict()})
     click.echo(json.dumps({"schema": SCHEMA, "command": "alarms", "machine": machine(), "rows": rows}))

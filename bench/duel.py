@@ -6,7 +6,7 @@ Only processor time of one thread is compared, for threads that wait by spinning
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from ..runtime.embedded import read_card
 from ..runtime.engines import noise_input, open_engine
 from ..runtime.isolate import guard
+from ..runtime.progress import Progress
 from .paired import LEAST_CHANGE, PAIRS, Answer, Call, Comparison, compare, judge, pairs, smallest_change
 
 __all__ = ["SelfTest", "answer_lines", "duel", "opened", "self_test"]
@@ -102,7 +103,7 @@ def self_test(
     slightly: int = 0,
     count: int = PAIRS,
     seed: int = 0,
-    say: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
 ) -> SelfTest:
     """Compare a call with itself, and with itself made to do more, and return how often the answer was right.
 
@@ -113,7 +114,7 @@ def self_test(
         same, slower, slightly: comparisons with no, 10 % and 5 % more work.
         count: pairs of each comparison.
         seed: of the orders within pairs.
-        say: takes lines of progress.
+        progress: told of every comparison; None tells nobody.
     """
     unit, more, little_more = (_repeated(call, UNIT + extra) for extra in (0, 2, 1))
     unit()
@@ -127,7 +128,8 @@ def self_test(
             answers[kind].append(judge(found).answer)
             if kind == "same":
                 ratios += [math.log(two / one) for _, one, _, two in found]
-            say(f"self-test {done + 1} of {total}: {kind}, {answers[kind][-1]}")
+            if progress is not None:
+                progress.step(f"{kind}: {answers[kind][-1]}", done + 1, total)
     noise = float(np.std(ratios)) if ratios else math.nan
     return SelfTest(
         same=same,

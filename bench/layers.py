@@ -31,6 +31,7 @@ from ..runtime.embedded import file_target, read_card
 from ..runtime.engines import noise_input
 from ..runtime.errors import ArtifactError, EdgeError
 from ..runtime.isolate import guard
+from ..runtime.progress import Progress
 from ..runtime.trust import file_digest
 from .operators import read_operators
 
@@ -94,13 +95,13 @@ class Profile:
         return values
 
 
-def profile(artifact: Path, *, runs: int = RUNS, say: Callable[[str], None] = lambda text: None) -> Profile:
+def profile(artifact: Path, *, runs: int = RUNS, progress: Progress | None = None) -> Profile:
     """Return where the time of an inference goes.
 
     Args:
         artifact: ONNX or TFLite file with a card.
         runs: timed inferences; of LiteRT, of each part.
-        say: takes lines of progress.
+        progress: told of cuts and rounds; None tells nobody.
 
     Raises:
         EdgeError: the file is refused, or has too many layers.
@@ -111,7 +112,7 @@ def profile(artifact: Path, *, runs: int = RUNS, say: Callable[[str], None] = la
     if file_target(artifact) is Target.ONNX:
         rows, engine = _by_onnxruntime(artifact, tensor, runs), "onnxruntime"
     else:
-        rows, engine = _by_cutting(artifact, tensor, runs, say), "litert"
+        rows, engine = _by_cutting(artifact, tensor, runs, progress or Progress(quiet=True)), "litert"
     total_ms = sum(ms for _, _, ms, _ in rows)
     total_macs = sum(macs for *_, macs in rows)
     layers = tuple(
@@ -214,7 +215,7 @@ def _macs(op: str, args: Mapping[str, Any]) -> int:
 # --- LiteRT ---------------------------------------------------------------------
 
 
-def _by_cutting(artifact: Path, tensor: Any, runs: int, say: Callable[[str], None]) -> Rows:
+def _by_cutting(artifact: Path, tensor: Any, runs: int, progress: Progress) -> Rows:
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -227,9 +228,8 @@ def _by_cutting(artifact: Path, tensor: Any, runs: int, say: Callable[[str], Non
     calls = []
     for count in range(1, len(graph.operators) + 1):
         calls.append(_opened(_cut(model, count, flatbuffer_utils), tensor))
-        if count % 20 == 0:
-            say(f"cut {count} of {len(graph.operators)} operators")
-    times = _in_turns(calls, runs, say)
+        progress.at(count, len(graph.operators), "cutting")
+    times = _in_turns(calls, runs, progress)
     cumulative = pool(times)
     rows = []
     for index, operator in enumerate(graph.operators):
@@ -269,7 +269,7 @@ def _opened(content: bytes, tensor: Any) -> Callable[[], object]:
     return invoke
 
 
-def _in_turns(calls: Sequence[Callable[[], object]], runs: int, say: Callable[[str], None]) -> list[float]:
+def _in_turns(calls: Sequence[Callable[[], object]], runs: int, progress: Progress) -> list[float]:
     """Return the median processor time of each call, ms; every round runs all of them."""
     samples: list[list[float]] = [[] for _ in calls]
     for round_number in range(SETTLE + runs):
@@ -278,8 +278,7 @@ def _in_turns(calls: Sequence[Callable[[], object]], runs: int, say: Callable[[s
             began = thread_time()
             call()
             times.append((thread_time() - began) * 1e3)
-        if round_number % 10 == 9:
-            say(f"timed {round_number + 1} of {SETTLE + runs} rounds")
+        progress.at(round_number + 1, SETTLE + runs, "timing")
     return [statistics.median(times[SETTLE:]) for times in samples]
 
 

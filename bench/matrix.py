@@ -11,14 +11,14 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from ..runtime.errors import DeviceError, EdgeError, InputError, one_line
+from ..runtime.progress import Progress
 from .device import Device, Evidence
 from .launch import Launch
 from .plan import Plan
@@ -68,7 +68,7 @@ def run_matrix(
     *,
     launches: int = 3,
     saved: SavedLaunches | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Measure all variants on all devices and return their rows, in the order of the jobs.
 
@@ -77,7 +77,7 @@ def run_matrix(
         plan: how each process measures; file, engine, threads and source are filled in.
         launches: processes for each row; what a row says is of all of them.
         saved: where complete launches are kept and found again.
-        say: takes lines of progress; called from several threads, one at a time.
+        progress: told of every launch, from several threads; None tells nobody.
 
     Raises:
         InputError: a device is named twice.
@@ -86,11 +86,10 @@ def run_matrix(
     names = [job.device.name for job in jobs]
     if len(set(names)) != len(names):
         raise InputError("a device is named twice", got=", ".join(names))
-    lock = threading.Lock()
-    progress = _Progress(sum(len(job.variants) for job in jobs) * launches, say, lock)
+    told = _Told(sum(len(job.variants) for job in jobs) * launches, progress or Progress(quiet=True))
     stop = threading.Event()
     with ThreadPoolExecutor(max(len(jobs), 1), thread_name_prefix="edge-device") as pool:
-        futures = [pool.submit(_run_device, job, plan, launches, saved, progress, stop) for job in jobs]
+        futures = [pool.submit(_run_device, job, plan, launches, saved, told, stop) for job in jobs]
         try:
             return [row for future in futures for row in future.result()]
         except BaseException:
@@ -100,25 +99,23 @@ def run_matrix(
             raise
 
 
-class _Progress:
-    """How far all devices together are, and how long it may take."""
+class _Told:
+    """How far all devices together are."""
 
-    def __init__(self, total: int, say: Callable[[str], None], lock: threading.Lock) -> None:
-        self.total, self.done, self._say, self._lock, self._began = total, 0, say, lock, monotonic()
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total, self._done, self._progress, self._lock = total, 0, progress, threading.Lock()
 
     def step(self, text: str) -> None:
         with self._lock:
-            self.done += 1
-            left = (monotonic() - self._began) / self.done * (self.total - self.done)
-            self._say(f"[{self.done}/{self.total}] {text}" + (f", about {left:.0f} s to go" if left >= 1 else ""))
+            self._done += 1
+            self._progress.step(text, self._done, self._total)
 
     def note(self, text: str) -> None:
-        with self._lock:
-            self._say(text)
+        self._progress.step(text)
 
 
 def _run_device(
-    job: Job, plan: Plan, launches: int, saved: SavedLaunches | None, progress: _Progress, stop: threading.Event
+    job: Job, plan: Plan, launches: int, saved: SavedLaunches | None, told: _Told, stop: threading.Event
 ) -> list[Row]:
     device = job.device
     rows = [
@@ -140,23 +137,23 @@ def _run_device(
                     return rows
                 what = f"{device.name}: {row.artifact.path.name}, {row.engine}, {threads_in_words(row.threads)}"
                 if row.failed is not None:
-                    progress.step(f"{what}: left out")
+                    told.step(f"{what}: left out")
                     continue
                 if failures >= GIVE_UP:
                     row.failed = f"{device.name} had failed {GIVE_UP} times in a row before this"
-                    progress.step(f"{what}: left out")
+                    told.step(f"{what}: left out")
                     continue
                 filled = dataclasses.replace(plan, engine=variant.engine, threads=variant.threads)
                 try:
                     launch, kept = _one(device, variant, filled, turn, saved)
                     row.launches.append(launch)
                     failures = 0
-                    progress.step(f"{what}: {'kept from before' if kept else _told(launch, row.evidence)}")
+                    told.step(f"{what}: {'kept from before' if kept else _told(launch, row.evidence)}")
                 except _Failed as failed:
                     row.launches.append(failed.launch)
                     row.failed = one_line(failed.error).removeprefix("error: ")
                     failures = failures + 1 if isinstance(failed.error, DeviceError) else 0
-                    progress.step(f"{what}: {row.failed}")
+                    told.step(f"{what}: {row.failed}")
     finally:
         device.close()
     return rows

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.errors import DeviceError, EdgeError, one_line
+from ..runtime.progress import Progress
 from .device import Evidence
 from .matrix import Variant, threads_in_words
 from .operators import Operator, read_operators
@@ -38,7 +39,7 @@ def predicted_rows(
     name: str = "rpi4",
     budgets_ms: Mapping[str, float],
     emulated: bool = True,
-    say: Callable[[str], None] = lambda text: None,
+    progress: Progress | None = None,
 ) -> list[Row]:
     """Return a predicted row for each variant.
 
@@ -47,11 +48,12 @@ def predicted_rows(
         name: of the device.
         budgets_ms: by path of an artifact, what its latency is held against.
         emulated: run the artifacts in emulation where that is installed.
-        say: takes lines of progress.
+        progress: told of every variant; None tells nobody.
 
     Raises:
         ArtifactError, MissingExtraError: a file's operators cannot be read.
     """
+    progress = progress or Progress(quiet=True)
     rows: list[Row] = []
     seen: dict[Path, _Seen] = {}
     operators: dict[Path, list[Operator]] = {}
@@ -59,10 +61,11 @@ def predicted_rows(
         artifact = variant.artifact
         if artifact.path not in seen:
             operators[artifact.path] = read_operators(artifact.path)
-            seen[artifact.path] = _emulation(artifact, say) if emulated else _Seen()
+            seen[artifact.path] = _emulation(artifact, progress.step) if emulated else _Seen()
         budget_ms = budgets_ms[str(artifact.path)]
         rows.append(_row(variant, operators[artifact.path], seen[artifact.path], name, budget_ms))
-        say(f"[{number}/{len(variants)}] {name}: {artifact.path.name}, {threads_in_words(variant.threads)}: predicted")
+        label = f"{name}: {artifact.path.name}, {threads_in_words(variant.threads)}"
+        progress.step(f"{label}: predicted", number, len(variants))
     return rows
 
 

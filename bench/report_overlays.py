@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ..runtime.embedded import read_card
 from ..runtime.errors import EdgeError, one_line
 from ..runtime.isolate import guard
 from ..runtime.pipeline import Pipeline
+from ..runtime.progress import Progress
 from ..runtime.resize import resize
 from ..runtime.results import Emotion
 from ..runtime.trust import file_digest
@@ -70,17 +71,17 @@ class Overlay:
     seen: tuple[Seen, ...]
 
 
-def look(bundle: Bundle, samples: Sequence[Sample], say: Callable[[str], None] = lambda line: None) -> list[Overlay]:
+def look(bundle: Bundle, samples: Sequence[Sample], progress: Progress) -> list[Overlay]:
     """Return what a bundle's files find in the samples that they take; none where they take neither or find nothing.
 
     Args:
         bundle: whose files run, all of them in turn.
         samples: pictures and sounds; a file gets those of its card's kind.
-        say: takes lines of progress.
+        progress: told of every file.
     """
     found: dict[str, list[Seen]] = {}
     for variant in bundle.variants:
-        say(f"{variant.file}: looking at the samples")
+        progress.step(f"{variant.file}: looking at the samples")
         for name, seen in _look(bundle, variant, samples):
             found.setdefault(name, []).append(seen)
     overlays = [Overlay(sample=name, seen=tuple(seen)) for name, seen in found.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from .bench.gate_accuracy import Loss
 from .judging import family_of, open_candidate
 from .runtime.embedded import read_card
 from .runtime.errors import EdgeError, one_line
+from .runtime.progress import Progress
 
 if TYPE_CHECKING:
     from .models.judgement import Metrics
@@ -29,7 +30,7 @@ def losses(
     *,
     where: str,
     count: int | None,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, list[Loss | str]]:
     """Return, by SHA-256 of a file, what it loses against its FP32 file, and against the baseline's file.
 
@@ -40,7 +41,7 @@ def losses(
         baseline: None compares with the FP32 files alone.
         where: "synthetic", or a folder of data.
         count: samples at most; None takes as many as `edge eval`.
-        say: takes lines of progress.
+        progress: told what is done, and how far it is.
 
     Raises:
         EdgeError: the data cannot be read, or an engine is missing.
@@ -58,7 +59,7 @@ def losses(
             continue
         families.setdefault(family, []).extend(group)
     for family, group in families.items():
-        found.update(_of_family(group, baseline, family, where, count, say))
+        found.update(_of_family(group, baseline, family, where, count, progress))
     return found
 
 
@@ -68,7 +69,7 @@ def _of_family(
     family: str,
     where: str,
     count: int | None,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, list[Loss | str]]:
     """Judge all files of a family, and what they are compared with, on samples that are drawn once for all of them."""
     from .models.data.open import open_source
@@ -84,11 +85,12 @@ def _of_family(
     if not any(isinstance(path, Path) for others in pairs.values() for path in others):
         return {digest: [other for other in others if isinstance(other, str)] for digest, others in pairs.items()}
     models = dict.fromkeys(subject.artifact.model for subject in group)
-    say(f"judging {len(paths)} files of {', '.join(models)}")
+    progress.step(f"judging {len(paths)} files of {', '.join(models)}")
     source = open_source(family, where, split="test", seed=0, count=count)
     with contextlib.ExitStack() as opened:
         candidates = [open_candidate(path, read_card(path), None, "auto", 1, opened) for path in paths]
-        metrics = dict(zip(paths, evaluate_all(candidates, source, say=say, bootstrap=ROUNDS, seed=0), strict=True))
+        judged = evaluate_all(candidates, source, tick=progress.at, bootstrap=ROUNDS, seed=0)
+        metrics = dict(zip(paths, judged, strict=True))
 
     def loss(subject: Subject, other: Path | str) -> Loss | str:
         if isinstance(other, str):

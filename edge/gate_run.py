@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -19,6 +19,7 @@ from .bench.report_facts import Timing
 from .bench.report_read import read_rows, read_timings
 from .gate_subjects import find_subjects, inspect_file
 from .runtime.errors import InputError
+from .runtime.progress import Progress
 
 __all__ = ["Order", "run_gate"]
 
@@ -54,9 +55,7 @@ class Order:
     launches: int = 3
 
 
-def run_gate(
-    targets: Sequence[Path], config: Config, order: Order, say: Callable[[str], None]
-) -> tuple[Gate, list[Subject]]:
+def run_gate(targets: Sequence[Path], config: Config, order: Order, progress: Progress) -> tuple[Gate, list[Subject]]:
     """Return all checks, and the files that were gated.
 
     A file of which the first stage says no is not judged or measured: that would only cost time.
@@ -65,7 +64,7 @@ def run_gate(
         targets: artifacts, bundles, folders of bundles.
         config: with its budgets.
         order: what to do.
-        say: takes lines of progress.
+        progress: told what is done, and how far it is.
 
     Raises:
         InputError: nothing would be checked, or something is missing or malformed.
@@ -84,7 +83,7 @@ def run_gate(
             hint="`edge config show` lists the patterns",
         )
     checks = [] if order.partial else [_unmatched(budget) for budget in _unused(config.budgets, everything)]
-    clock = _Clock(say)
+    clock = _Clock(progress)
     if "file" in order.stages:
         for subject in subjects:
             checks += file_checks(subject, inspect_file(subject), order.baseline)
@@ -92,10 +91,10 @@ def run_gate(
     fallen = {check.file for check in checks if check.verdict is Verdict.NO}
     standing = [subject for subject in subjects if subject.path.name not in fallen]
     if "accuracy" in order.stages:
-        checks += _accuracy(standing, order, say)
+        checks += _accuracy(standing, order, progress)
         clock.lap("accuracy")
     if "latency" in order.stages:
-        checks += _latency(standing, config, order, say)
+        checks += _latency(standing, config, order, progress)
         clock.lap("latency")
     later = [stage for stage in order.stages if stage != "file"]
     checks += [_skipped(one, later) for one in subjects if one not in standing and _has_limits(one, later)]
@@ -109,13 +108,13 @@ def run_gate(
 class _Clock:
     """Says how long each stage took that took any time."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._began = say, monotonic()
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._began = progress, monotonic()
 
     def lap(self, stage: str) -> None:
         began, self._began = self._began, monotonic()
         if self._began - began >= LEAST_TOLD_S:
-            self._say(f"stage {stage}: {self._began - began:.1f} s")
+            self._progress.line(f"stage {stage}: {self._began - began:.1f} s")
 
 
 def _without_baseline(subject: Subject) -> Subject:
@@ -158,7 +157,7 @@ def _skipped(subject: Subject, stages: Sequence[str]) -> Check:
     return checked(subject, stages[0], ", ".join(dict.fromkeys(names)), Verdict.SKIPPED, why=why)
 
 
-def _accuracy(subjects: Sequence[Subject], order: Order, say: Callable[[str], None]) -> list[Check]:
+def _accuracy(subjects: Sequence[Subject], order: Order, progress: Progress) -> list[Check]:
     wanted = [(subject, limit) for subject in subjects for limit in subject.limits if limit.name == "metric_drop"]
     if not wanted:
         return []
@@ -171,13 +170,14 @@ def _accuracy(subjects: Sequence[Subject], order: Order, say: Callable[[str], No
         from .gate_losses import losses
 
         baseline = None if order.updating else order.baseline
-        found = losses([subject for subject, _ in wanted], baseline, where=order.data, count=order.samples, say=say)
+        files = [subject for subject, _ in wanted]
+        found = losses(files, baseline, where=order.data, count=order.samples, progress=progress)
     return [
         accuracy_check(subject, limit, loss) for subject, limit in wanted for loss in found[subject.artifact.sha256]
     ]
 
 
-def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Callable[[str], None]) -> list[Check]:
+def _latency(subjects: Sequence[Subject], config: Config, order: Order, progress: Progress) -> list[Check]:
     timed = [(one, limit) for one in subjects for limit in one.limits if limit.name in LATENCIES]
     paired = [(one, limit) for one in subjects for limit in one.limits if limit.name == "slower_percent"]
     checks: list[Check] = []
@@ -188,11 +188,13 @@ def _latency(subjects: Sequence[Subject], config: Config, order: Order, say: Cal
     elif timed:
         from .gate_times import measure
 
-        found, missing = measure(subjects, config.path, seconds=order.seconds, launches=order.launches, say=say)
+        seconds, launches = order.seconds, order.launches
+        found, missing = measure(subjects, config.path, seconds=seconds, launches=launches, progress=progress)
         rows = read_rows(found)
     for subject, limit in timed:
         checks += latency_checks(subject, limit, rows, missing.get(limit.budget.device, ""))
     for number, (subject, limit) in enumerate(paired, 1):
-        say(f"[{number}/{len(paired)}] {subject.path.name} in pairs with the baseline's")
+        progress.at(number - 1, len(paired))
+        progress.step(f"{subject.path.name} in pairs with the baseline's")
         checks.append(slower_check(subject, limit, order.baseline, tests=len(paired)))
     return checks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .bench.plan import Plan
 from .bench_devices import open_device
 from .runtime.errors import DeviceError, one_line
 from .runtime.isolate import guard
+from .runtime.progress import Progress
 
 __all__ = ["measure"]
 
@@ -29,7 +30,7 @@ def measure(
     *,
     seconds: float | None,
     launches: int,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return rows as `edge bench --json` has them, and by device why nothing can be known there.
 
@@ -41,7 +42,7 @@ def measure(
         config: `edge.toml`, for the devices.
         seconds: of timed inferences a launch; None takes one, and less where there are many files.
         launches: processes for each row.
-        say: takes lines of progress.
+        progress: told what is done, and how far it is.
 
     Raises:
         InputError: there is no such device.
@@ -57,12 +58,12 @@ def measure(
     missing: dict[str, str] = {}
     for name, pairs in wanted.items():
         try:
-            device = open_device(name, config, False, say)
+            device = open_device(name, config, False, progress.step)
         except DeviceError as exc:
             missing[name] = one_line(exc).removeprefix("error: ")
             continue
         if device is None:
-            rows += _predicted(name, pairs, say)
+            rows += _predicted(name, pairs, progress)
             missing[name] = f"there is no [devices.{name}], and nothing else measures it"
         else:
             jobs.append(_job(device, pairs))
@@ -76,7 +77,7 @@ def measure(
         runs=math.ceil(needed / launches),
         stages_s=0.0,
     )
-    rows += [row.to_dict() for row in run_matrix(jobs, plan, launches=launches, say=say)]
+    rows += [row.to_dict() for row in run_matrix(jobs, plan, launches=launches, progress=progress)]
     return rows, missing
 
 
@@ -97,7 +98,7 @@ def _job(device: Device, pairs: Sequence[tuple[Subject, Limit]]) -> Job:
     return Job(device=device, variants=tuple(variant for found in chosen.values() for variant in found))
 
 
-def _predicted(name: str, pairs: Sequence[tuple[Subject, Limit]], say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _predicted(name: str, pairs: Sequence[tuple[Subject, Limit]], progress: Progress) -> list[dict[str, Any]]:
     """Return predictions for the limits that take one."""
     from .bench.predicted import predicted_rows
 
@@ -110,7 +111,7 @@ def _predicted(name: str, pairs: Sequence[tuple[Subject, Limit]], say: Callable[
             name=name,
             budgets_ms={str(subject.path): float(limit.value)},
             emulated=False,
-            say=say,
+            progress=progress,
         )
         rows += [row.to_dict() for row in found]
     return rows

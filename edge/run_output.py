@@ -6,9 +6,7 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import statistics
-import sys
 import tempfile
 from collections import Counter, deque
 from pathlib import Path
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from .runtime.video import VideoWriter
 
 __all__ = [
-    "Progress",
     "Recorder",
     "Tally",
     "json_line",
@@ -39,7 +36,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-EVERY_S = 0.2  # between two states of the progress line
 KEPT_TIMES = 100_000  # of which medians are taken: the last hour of a camera
 
 
@@ -150,52 +146,6 @@ class Tally:
         parts += [f"a cap was hit in {self._truncated}, some may be missing"] if self._truncated else []
         medians = [f"{stage.removesuffix('_ms')} {statistics.median(some):.1f}" for stage, some in self._times.items()]
         return f"{shown_name(file)}: {'; '.join(parts)} [median {', '.join(medians)} ms]"
-
-
-class Progress:
-    """A line on stderr that says how far a video or a sound is; none where stderr is no terminal.
-
-    Args:
-        file: what is decoded.
-        unit: what a frame is called.
-        total: frames to expect; None where nobody knows.
-        quiet: say nothing, for lines that go to the same terminal.
-    """
-
-    def __init__(self, file: Path, unit: str, total: int | None, *, quiet: bool = False) -> None:
-        self._what = f"{shown_name(file)}: {unit}"
-        self._total = total
-        self._on = sys.stderr.isatty() and not quiet
-        self._next = 0.0
-        self._width = 0
-
-    def show(self, tally: Tally, time_s: float) -> None:
-        """Renew the line, now and then."""
-        if not self._on or perf_counter() < self._next:
-            return
-        from .runtime.trace import clock
-
-        self._next = perf_counter() + EVERY_S
-        of = f" of {self._total}" if self._total else ""
-        text = f"{self._what} {tally.frames}{of}, {clock(time_s)}, {tally.rate:.1f} a second"
-        text = text[-max(10, shutil.get_terminal_size().columns - 1) :]  # a line that wraps cannot be taken back
-        sys.stderr.write("\r" + text.ljust(self._width))
-        sys.stderr.flush()
-        self._width = len(text)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
-            self._width = 0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a closed stderr hides nothing worse
-            self.clear()
 
 
 class Recorder:

@@ -23,6 +23,7 @@ from ..runtime.metrics_emotion import emotion_score
 from ..runtime.metrics_face import FacesFound, FacesTrue, face_ap
 from ..runtime.metrics_pose import PeopleFound, PeopleTrue, check_installed, oks_ap
 from ..runtime.preprocess import Preparer
+from ..runtime.progress import Tick
 from ..runtime.results import Result
 from ..runtime.skeleton import COCO_INDEX
 from .data.samples import EmotionSample, FaceSample, PoseSample, Sample, SampleError, Source, SpectrogramSample
@@ -33,7 +34,6 @@ __all__ = ["FAMILIES", "Candidate", "Drop", "Metrics", "evaluate", "evaluate_all
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Run = Callable[[Float32], Mapping[str, NDArray[Any]]]
-REPORTS = 10  # lines of progress in one evaluation
 
 
 class Candidate(NamedTuple):
@@ -49,7 +49,7 @@ def evaluate(
     source: Source[Sample],
     *,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    tick: Tick | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Metrics:
@@ -61,7 +61,7 @@ def evaluate(
         card: of the network or, with the file's layouts, of its file.
         source: samples of the card's family; what cannot be read is left out and counted.
         limit: judge the first so many samples only; None: all.
-        say: takes lines of progress.
+        tick: told how many samples have been looked at, and how many there are, after each.
         bootstrap: rounds of resampling for the interval; 0: none.
         seed: of the resampling; equal arguments give equal results.
 
@@ -70,7 +70,7 @@ def evaluate(
         MissingExtraError: people are judged, and faster-coco-eval is not installed.
         EdgeError: whatever `run` raises.
     """
-    return evaluate_all([Candidate(run, card)], source, limit=limit, say=say, bootstrap=bootstrap, seed=seed)[0]
+    return evaluate_all([Candidate(run, card)], source, limit=limit, tick=tick, bootstrap=bootstrap, seed=seed)[0]
 
 
 def evaluate_all(
@@ -78,7 +78,7 @@ def evaluate_all(
     source: Source[Sample],
     *,
     limit: int | None = None,
-    say: Callable[[str], None] | None = None,
+    tick: Tick | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[Metrics]:
@@ -98,8 +98,8 @@ def evaluate_all(
         else:
             for judge in judges:
                 judge.look(sample)
-        if say is not None and (index + 1) * REPORTS // wanted != index * REPORTS // wanted:
-            say(f"judged {index + 1} of {wanted} samples")
+        if tick is not None:
+            tick(index + 1, wanted)
     judged = wanted - skipped
     if not judged:
         raise InputError(f"nothing to judge in {source.label}", got=last_error or "no sample")

@@ -11,7 +11,7 @@ from edge.cli import VERBS, cli
 from edge.models import registry
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -21,7 +21,7 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(call) for call in calls]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_uses_verbs_and_options_that_exist(page: Path) -> None:
     found = commands(page)
     assert found
@@ -32,14 +32,14 @@ def test_every_command_of_a_page_uses_verbs_and_options_that_exist(page: Path) -
         if isinstance(command, click.Group):
             command = command.get_command(click.Context(command), words[0])
         assert command is not None
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known
         if verb == "models" or (verb == "export" and "--model" not in words):
             for name in (word for word in words[:1] if not word.startswith("-")):
                 assert registry.get(name).name == name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

@@ -14,6 +14,7 @@ import click
 
 from ..runtime.errors import DeviceError, InconclusiveError, InputError
 from ..runtime.files import write_whole
+from ..runtime.progress import Progress
 
 __all__ = ["command"]
 
@@ -207,14 +208,16 @@ def command(
         raise InputError("a device is named twice", got=", ".join(devices))
     found = find_artifacts(targets)
     phone = Phone(serial=serial or "", app=app, apk=apk)
-    opened = {name: open_device(name, config, evidence == "measured", _say, phone) for name in devices}
+    shown = Progress("measuring", lines=False)
+    click.get_current_context().call_on_close(shown.close)  # opening a device may tell something, and fail
+    opened = {name: open_device(name, config, evidence == "measured", shown.step, phone) for name in devices}
     if phone != Phone() and not any(is_phone(device) for device in opened.values()):
         raise InputError("`--serial`, `--app` and `--apk` are of phones", got=f"--device {', '.join(devices)}")
     if pin and any(is_phone(device) for device in opened.values()):
         raise InputError("an Android app cannot be held to CPUs", hint="leave `--pin` out")
     for artifact, card in found:
         guard(artifact.path, card, engine=engine)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as folder, shown as progress:
         sources = {}
         for artifact, card in found if plan.stages_s and any(opened.values()) else []:
             if (source := write_source(card, given, Path(folder))) is not None:
@@ -234,11 +237,11 @@ def command(
         saved = SavedLaunches(output / "launches") if output is not None else None
         launches = 1 if strict else launches
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = run_matrix(jobs, plan, launches=launches, saved=saved, say=_say)
+        rows = run_matrix(jobs, plan, launches=launches, saved=saved, progress=progress)
     budgets = {str(artifact.path): card.budget.p90_ms for artifact, card in found}
-    for name, device in opened.items():
-        if device is None:
-            rows += predicted_rows(chosen[name], name=name, budgets_ms=budgets, emulated=emulate, say=_say)
+    for name in [name for name, device in opened.items() if device is None]:
+        with Progress("predicting", lines=False, alive=True) as progress:
+            rows += predicted_rows(chosen[name], name=name, budgets_ms=budgets, emulated=emulate, progress=progress)
     report = {
         "schema": SCHEMA,
         "command": "bench",
@@ -281,7 +284,10 @@ def _compare(targets: Sequence[Path], engine: str) -> dict[str, Any]:
 
     if len(targets) != 2:
         raise InputError("`--compare` takes two artifacts", got=len(targets))
-    found = duel(targets[0], targets[1], engine=engine)
+    with Progress("comparing", lines=False) as progress:
+        if progress.live:
+            progress.step("pairs in one process")
+        found = duel(targets[0], targets[1], engine=engine)
     files = [target.name for target in targets]
     text = "\n".join(answer_lines(files[0], files[1], found))
     return {"schema": SCHEMA, "command": "bench --compare", "files": files, **found.to_dict(), "text": text}
@@ -292,8 +298,8 @@ def _self_test(targets: Sequence[Path], engine: str) -> dict[str, Any]:
 
     if len(targets) != 1:
         raise InputError("`--self-test` takes one artifact", got=len(targets))
-    with opened(targets[0], engine) as call:
-        found = self_test(call, say=_say)
+    with opened(targets[0], engine) as call, Progress("comparing", lines=False) as progress:
+        found = self_test(call, progress=progress)
     text = (
         f"the same twice: {found.alarms} of {found.same} comparisons found a difference\n"
         f"10 % more work: {found.caught} of {found.slower} comparisons found it\n"
@@ -307,12 +313,11 @@ def _profile(targets: Sequence[Path], draw: Path | None) -> dict[str, Any]:
     from ..bench.layers_picture import layers_svg, layers_table
     from ..bench_inputs import find_artifacts
 
-    found = [profile(artifact.path, say=_say) for artifact, _ in find_artifacts(targets)]
+    found = []
+    for artifact, _ in find_artifacts(targets):
+        with Progress(artifact.path.name) as progress:
+            found.append(profile(artifact.path, progress=progress))
     if draw is not None:
         write_whole(draw, layers_svg(found))
     profiles = [one.to_dict() for one in found]
     return {"schema": SCHEMA, "command": "bench --profile", "profiles": profiles, "text": layers_table(found)}
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

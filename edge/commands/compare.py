@@ -12,6 +12,7 @@ import click
 
 from ..run_output import shown_name, shown_text
 from ..runtime.errors import InconclusiveError, InputError
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..bench.run_facts import RunRow
@@ -182,7 +183,10 @@ def _name(row: RunRow) -> str:
 def _compare_artifacts(first: Path, second: Path, engine: str, pairs: int, db: Path) -> tuple[dict[str, Any], str]:
     from ..bench.duel import answer_lines, duel
 
-    found = duel(first, second, engine=engine, count=pairs)
+    with Progress("comparing", lines=False) as progress:
+        if progress.live:
+            progress.step(f"{pairs} pairs in one process")
+        found = duel(first, second, engine=engine, count=pairs)
     facts = [_artifact_facts(path, db) for path in (first, second)]
     report = {
         "kind": "artifacts",

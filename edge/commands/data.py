@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +13,7 @@ import click
 from ..run_output import shown_name, write_picture
 from ..run_plan import PICTURE_FORMATS
 from ..runtime.errors import InputError
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..models.data.check import CheckReport
@@ -27,8 +24,6 @@ SCHEMA = 1
 FAMILIES = ("pose", "face", "emotion")
 SPLITS = ("train", "val", "test")
 SHOWN = 20  # messages and groups that people get to read; --json has them all
-EVERY_S = 0.5  # between two states of the progress line
-LOG_EVERY_S = 30.0  # and between two lines where stderr is a file
 
 
 @click.group(no_args_is_help=False)
@@ -86,8 +81,12 @@ def check(
     reports: dict[str, CheckReport] = {}
     for name in splits:
         source = open_source(family, where, split=name, seed=seed, count=count)
-        with _Progress(f"{shown_name(Path(where))} {name}") as progress:
-            reports[name] = check_source(source, workers=workers or _cores(), limit=limit, say=progress.show)
+        with Progress(f"{shown_name(Path(where))} {name}") as progress:
+
+            def tell(done: int, total: int, broken: int, progress: Progress = progress) -> None:
+                progress.at(done, total, f"{broken} broken")
+
+            reports[name] = check_source(source, workers=workers or _cores(), limit=limit, say=tell)
     broken = sum(len(report.broken) for report in reports.values())
     faults = sum(len(report.faults) for report in reports.values())
     if as_json:
@@ -199,36 +198,3 @@ def _safe(text: str) -> str:
         "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in line)
         for line in text.split("\n")
     )
-
-
-class _Progress:
-    """How far it is, on stderr: one line that is renewed on a terminal, a line now and then in a file."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._terminal = sys.stderr.isatty()
-        self._started = monotonic()
-        self._next = self._started + (0.0 if self._terminal else LOG_EVERY_S)
-        self._width = 0
-
-    def show(self, done: int, total: int, broken: int) -> None:
-        """Renew the line, now and then."""
-        now = monotonic()
-        if now < self._next:
-            return
-        self._next = now + (EVERY_S if self._terminal else LOG_EVERY_S)
-        left_s = (now - self._started) / max(done, 1) * (total - done)
-        text = f"{self._what}: {done} of {total}, {broken} broken, {left_s:.0f} s left"
-        if self._terminal:
-            text = text[-max(10, shutil.get_terminal_size().columns - 1) :]  # a line that wraps cannot be taken back
-            click.echo("\r" + text.ljust(self._width), nl=False, err=True)
-            self._width = len(text)
-        else:
-            click.echo(text, err=True)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._width:
-            click.echo("\r" + " " * self._width + "\r", nl=False, err=True)

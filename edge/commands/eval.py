@@ -14,6 +14,7 @@ import click
 from ..judging import family_of, is_artifact, open_candidate
 from ..models.data.open import SYNTHETIC
 from ..runtime.errors import GateError, InputError
+from ..runtime.progress import Progress
 from ..runtime.trust import file_digest
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def command(
             open_candidate(target, card, model, engine, threads, opened)
             for target, card in zip(targets, cards, strict=True)
         ]
-        metrics = evaluate_all(candidates, source, say=_say, bootstrap=ROUNDS, seed=seed)
+        progress = opened.enter_context(Progress("judging", len(source)))
+        metrics = evaluate_all(candidates, source, tick=progress.at, bootstrap=ROUNDS, seed=seed)
     drops = [None, *(paired_drop(metrics[0], other) for other in metrics[1:])]
     for note in _notes(targets, cards, metrics):
         click.echo(f"note: {note}", err=True)
@@ -126,10 +128,6 @@ def command(
                 expected=f"at least {least:g}",
                 got=f"{metric.value:.4f}",
             )
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _card(target: Path, model: str | None) -> Card:

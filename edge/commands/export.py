@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from ..runtime.errors import EdgeError, InputError, one_line
+from ..runtime.progress import Progress
 
 WORDS = {"target": ("onnx", "tflite"), "precision": ("fp32", "fp16", "int8", "dynamic", "w8a16")}
 
@@ -121,18 +122,19 @@ def command(
     outcomes, failed = [], []
     with locked(output), contextlib.ExitStack() as stack:
         stack.enter_context(_stdout_kept_clean(verbose))
+        progress = stack.enter_context(Progress("exporting", alive=not verbose, quiet=verbose))
         root = cache_folder()
         if no_cache:  # named like a run, so that the next one removes what a kill leaves behind
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".run-", dir=output)))
         store = Store(root)
         for index, request in enumerate(requests):
             try:
-                outcomes.append(_export(request, output, store, index, len(requests), force, verbose))
+                outcomes.append(_export(request, output, store, index, len(requests), force, verbose, progress))
             except EdgeError as exc:
                 if len(requests) == 1:
                     raise
                 failed.append((request.name, exc))
-                click.echo(f"{request.name}: {one_line(exc)}", err=True)
+                progress.line(f"{request.name}: {one_line(exc)}")
     if as_json:
         click.echo(json.dumps({"schema": 1, "bundles": [outcome.manifest for outcome in outcomes]}, allow_nan=False))
     elif outcomes:
@@ -191,18 +193,22 @@ def _requests(
     return [ExportRequest(name=name, factory=factory, input_shape=input_shape, **common)]
 
 
-def _export(request: Any, output: Path, store: Any, index: int, total: int, force: bool, verbose: bool) -> Any:
+def _export(
+    request: Any, output: Path, store: Any, index: int, total: int, force: bool, verbose: bool, progress: Progress
+) -> Any:
     from ..export.exporter import export_model
 
     start = time.perf_counter()
 
     def say(text: str) -> None:
-        click.echo(f"[{index + 1}/{total}] {request.name} {time.perf_counter() - start:6.1f} s  {text}", err=True)
+        """Tell the stage; stages and models differ too much in length for a time to be promised."""
+        place = f"[{index + 1}/{total}] {request.name}"
+        progress.step(f"{place}: {text}", log=f"{place} {time.perf_counter() - start:6.1f} s  {text}")
 
     outcome = export_model(request, output, store, say=say, force=force, verbose=verbose)
     say("up to date" if outcome.cached else "done")
     for note in outcome.manifest["notes"]:
-        click.echo(f"note: {request.name}: {note}", err=True)
+        progress.line(f"note: {request.name}: {note}")
     return outcome
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runtime.errors import InputError
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..bench.config import Config
@@ -140,7 +141,8 @@ def command(
         seconds=seconds,
         launches=launches,
     )
-    gate, subjects = run_gate(targets, config, order, _say)
+    with Progress("gating", lines=False) as progress:
+        gate, subjects = run_gate(targets, config, order, progress)
     told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
     # `##[` may begin a command of a runner anywhere in a line; in JSON it can be written otherwise.
     found = json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False).replace("##[", "##\\u005b")

@@ -15,6 +15,7 @@ import click
 from ..run_output import shown_name, shown_text
 from ..runtime.errors import InputError
 from ..runtime.files import folders_with, write_whole
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..bench.history import Run
@@ -103,8 +104,9 @@ def add(sources: tuple[Path, ...], note: str, db: Path, as_json: bool) -> None:
         run_facts(document, name)  # all are looked at before the first is kept
     commit = _git_commit()
     told: list[dict[str, Any]] = []
-    with History(db, create=True) as history:
-        for name, document in found:
+    with History(db, create=True) as history, Progress("keeping", len(found)) as progress:
+        for count, (name, document) in enumerate(found):
+            progress.at(count)
             number, new = history.add(document, note=note, git_commit=commit)
             told.append({"id": number, "new": new, "source": name})
     if as_json:
@@ -309,16 +311,17 @@ def rebuild(sources: tuple[Path, ...], db: Path, force: bool, as_json: bool) -> 
                 hint="pass --force to replace it all the same",
             )
     found = []
-    for name, document in _documents(sources, deep=True):
-        try:
-            run_facts(document, name)
-        except InputError as exc:
-            click.echo(f"left out: {shown_text(str(exc))}", err=True)
-            continue
-        found.append(document)
-    if not found:
-        raise InputError("nothing to make a history of", expected="results or manifests", got="none")
-    count, kept = make_anew(db, found)
+    with Progress("reading", lines=False, alive=True) as progress:
+        for name, document in _documents(sources, deep=True):
+            try:
+                run_facts(document, name)
+            except InputError as exc:
+                progress.line(f"left out: {shown_text(str(exc))}")
+                continue
+            found.append(document)
+        if not found:
+            raise InputError("nothing to make a history of", expected="results or manifests", got="none")
+        count, kept = make_anew(db, found)
     if as_json:
         _print({"command": "history rebuild", "runs": count, "kept": None if kept is None else str(kept)})
     else:

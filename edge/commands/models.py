@@ -11,6 +11,7 @@ import click
 from ..models import registry
 from ..models.shipped import Trained, shipped
 from ..runtime.errors import InputError
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..models.audit import AuditRow
@@ -43,7 +44,8 @@ def command(name: str | None, with_audit: bool, with_keys: bool, as_json: bool) 
             raise InputError("`--audit` takes no name", got=name)
         from ..models.audit import audit  # heavy: torch
 
-        rows = audit()
+        with Progress("building every model", lines=False, alive=True):
+            rows = audit()
         values: Any = {"audit": [row.to_dict() for row in rows]}
         lines = _audit_lines(rows)
     elif name is None:
@@ -53,7 +55,8 @@ def command(name: str | None, with_audit: bool, with_keys: bool, as_json: bool) 
     else:
         entry = registry.get(name)
         weights, card = shipped(name), entry.card(None)
-        inspection = _inspect(entry, weights, card)
+        with Progress(f"building {name}", lines=False, alive=True):
+            inspection = _inspect(entry, weights, card)
         card = weights.on(card) if weights else card
         counts = {"parameters": inspection.parameters, "macs": inspection.macs}
         values = {**_summary(entry), **counts, "inspection": inspection.to_dict(), "card": card.to_dict()}

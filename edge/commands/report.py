@@ -13,6 +13,7 @@ import click
 
 from ..runtime.errors import InputError
 from ..runtime.files import write_whole
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..bench.report_facts import Bundle
@@ -151,10 +152,12 @@ def _overlays(bundles: Sequence[Bundle], pictures: Path | None) -> list[list[Ove
     given = None if pictures is None else _given(pictures)
     drawn: dict[str, list[Sample]] = {}
     found = []
-    for bundle in bundles:
-        if given is None and bundle.family not in drawn:
-            drawn[bundle.family] = _synthetic(bundle)
-        found.append(look(bundle, drawn[bundle.family] if given is None else given, _say))
+    with Progress("running", lines=False) as progress:
+        for number, bundle in enumerate(bundles):
+            progress.at(number, len(bundles))
+            if given is None and bundle.family not in drawn:
+                drawn[bundle.family] = _synthetic(bundle)
+            found.append(look(bundle, drawn[bundle.family] if given is None else given, progress))
     return found
 
 
@@ -197,10 +200,6 @@ def _synthetic(bundle: Bundle) -> list[Sample]:
         composed = synthetic_clips(SOUNDS, SEED, AudioSpec())
         return [Sample(name=f"Synthetic sound {number}", source=one) for number, one in enumerate(composed, 1)]
     return []
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 # --- the file -------------------------------------------------------------------

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..run_output import Progress, Recorder, Tally, json_line, shown_name, summary, write_picture
+from ..run_output import Recorder, Tally, json_line, shown_name, summary, write_picture
 from ..run_plan import Kind, find_inputs, plan_overlays
 from ..runtime.errors import ArtifactError, CardError, InputError, MediaError, MissingExtraError, one_line
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..runtime.card import Card
@@ -202,14 +203,14 @@ def _look(work: _Work, files: Sequence[Path]) -> None:
 
 def _watch(work: _Work, file: Path) -> None:
     """Decode a video, or a camera until Ctrl-C."""
+    from ..runtime.trace import clock
     from ..runtime.video import DEFAULT_FPS
 
-    quiet = work.as_json and sys.stdout.isatty()
     with work.pipeline.stream(file) as frames:
         tally = Tally()
         try:
             with (
-                Progress(file, "frame", _least(frames.total, work.frames), quiet=quiet) as progress,
+                _progress(work, file, _least(frames.total, work.frames)) as progress,
                 Recorder(
                     work.overlays.get(file),
                     fps=frames.fps or DEFAULT_FPS,
@@ -223,7 +224,7 @@ def _watch(work: _Work, file: Path) -> None:
                     tally.add(frame)
                     if work.as_json:
                         click.echo(json_line(file, frame, timed=True))
-                    progress.show(tally, frame.time_s)
+                    progress.at(tally.frames, note=f"{clock(frame.time_s)}, {tally.rate:.1f} a second")
         except KeyboardInterrupt:  # of a camera it is the button that stops
             if not frames.live or not tally.frames:
                 raise
@@ -233,14 +234,14 @@ def _watch(work: _Work, file: Path) -> None:
 def _hear(work: _Work, file: Path) -> None:
     """Decode a sound of any length, window by window."""
     from ..runtime.draw import draw
-    from ..runtime.trace import TracePoint, draw_trace
+    from ..runtime.trace import TracePoint, clock, draw_trace
 
     tally = Tally()
     points: list[TracePoint] = []
     last: TimedResult | None = None
     with (
         work.pipeline.stream(file, step_s=work.step_s, half_life_s=work.half_life_s) as frames,
-        Progress(file, "window", work.frames, quiet=work.as_json and sys.stdout.isatty()) as progress,
+        _progress(work, file, _least(frames.total, work.frames)) as progress,
     ):
         for frame in itertools.islice(frames, work.frames):
             tally.add(frame)
@@ -249,7 +250,7 @@ def _hear(work: _Work, file: Path) -> None:
                 points.append(TracePoint(frame.time_s, last.emotion, frame.smooth))
             if work.as_json:
                 click.echo(json_line(file, frame, timed=True))
-            progress.show(tally, frame.time_s)
+            progress.at(tally.frames, note=f"{clock(frame.time_s)}, {tally.rate:.1f} a second")
     if last is None:
         raise MediaError(f"`{file}` gave no result")
     if file in work.overlays:
@@ -259,6 +260,11 @@ def _hear(work: _Work, file: Path) -> None:
         drawn = draw(None, last) if tally.frames == 1 else draw_trace(points, title=_title(work.pipeline.card, file))
         write_picture(drawn, work.overlays[file], force=work.force)
     work.close_with(summary(file, last) if tally.frames == 1 else tally.line(file, "window"))
+
+
+def _progress(work: _Work, file: Path, total: int | None) -> Progress:
+    """Return what shows how far a file is: nothing where lines of JSON go to the same terminal."""
+    return Progress(shown_name(file), total, quiet=work.as_json and sys.stdout.isatty())
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import click
 
 from ..run_output import shown_name
 from ..runtime.errors import EdgeError
+from ..runtime.progress import Progress
 
 __all__ = ["command"]
 
@@ -37,7 +38,8 @@ def command(bundle: Path, key: Path, precision: bool, as_json: bool) -> None:
     from ..export.signing import sign
     from ..export.verify import verify_bundle
 
-    found = verify_bundle(bundle, precision=precision)
+    with Progress("verifying", lines=False, alive=True):
+        found = verify_bundle(bundle, precision=precision)
     wrong = [*found.findings, *(one for one in found.not_checked if precision and one.check == "precision")]
     if wrong:
         raise EdgeError(
@@ -45,7 +47,8 @@ def command(bundle: Path, key: Path, precision: bool, as_json: bool) -> None:
             got=f"{wrong[0].file}: {wrong[0].message}",
             hint="see `edge verify`",
         )
-    made = sign(bundle, key)
+    with Progress("signing", lines=False, alive=True):
+        made = sign(bundle, key)
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "command": "sign", "signature": str(made)}))
     else:

@@ -11,6 +11,7 @@ import click
 from ..run_output import shown_name, shown_text
 from ..runtime.errors import EdgeError, InputError, MissingExtraError
 from ..runtime.files import folders_with, write_whole
+from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
     from ..export.verify import Verification
@@ -63,12 +64,15 @@ def command(
     if len(folders) > 1 and (checkpoint is not None or sbom is not None):
         raise InputError("`--checkpoint` and `--sbom` are of one bundle", got=f"{len(folders)} bundles")
     found = []
-    for folder in folders:
-        result = verify_bundle(folder, checkpoint=checkpoint, precision=precision)
-        _check_signature(result, key)
-        found.append(result)
-        if not as_json:
-            _tell(result)
+    with Progress("verifying", lines=False, alive=True) as progress:
+        for number, folder in enumerate(folders):
+            progress.at(number, len(folders), shown_name(folder))
+            result = verify_bundle(folder, checkpoint=checkpoint, precision=precision)
+            _check_signature(result, key)
+            found.append(result)
+            if not as_json:
+                progress.close()  # no bar among lines of the same terminal
+                _tell(result)
     if as_json:
         values = {"ok": not any(one.findings for one in found), "bundles": [one.to_dict() for one in found]}
         click.echo(json.dumps({"schema": SCHEMA, "command": "verify", **values}, allow_nan=False))

@@ -16,7 +16,6 @@ import math
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...runtime.errors import InputError, ResourceError
+from ...runtime.progress import Progress, print_line
 from .processes import without_interrupts
 from .samples import EmotionSample, FaceSample, PoseSample, Sample, SampleError, Source, SpectrogramSample
 
@@ -136,11 +136,12 @@ def _build(source: Source[Any], place: Path, workers: int, say: Callable[[str], 
     done = len(source) - sum(min(SHARD, len(source) - number * SHARD) for number in missing)
     if missing:
         say(f"rendering {source.label} to {place}" + (f": {done} of {len(source)} are there" if done else ""))
-    began, before = time.monotonic(), done
-    for count in _render(source, part, missing, workers):
-        done += count
-        left_s = (time.monotonic() - began) / max(1, done - before) * (len(source) - done)
-        say(f"rendered {done} of {len(source)}, about {left_s:.0f} s to go")
+    with Progress("rendering", len(source), start=done, quiet=say is not print_line) as progress:
+        for count in _render(source, part, missing, workers):
+            done += count
+            progress.at(done)
+    if missing:
+        say(f"rendered {done} of {len(source)}")
     for line in _finish(source, part, shards)[:SHOWN]:
         say(f"left out: {line}")
     part.rename(place)

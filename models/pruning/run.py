@@ -18,13 +18,14 @@ from torch import nn
 
 from ...runtime.card import Card
 from ...runtime.errors import EdgeError, InputError
+from ...runtime.progress import Progress, print_line
 from ...runtime.trust import file_digest
 from .. import registry
 from ..checkpoint import load_model
 from ..data.open import SYNTHETIC, parted
 from ..data.samples import Source
 from ..face_nanob import NanoB, NanoBWidths, nanob_widths
-from ..training.logs import print_line, silent
+from ..training.logs import silent
 from ..training.options import FitResult
 from ..training.task import Task
 from .fpgm import Criterion, choose
@@ -305,7 +306,9 @@ class _Run:
         from ..evaluate import evaluate
         from ..torch_engine import torch_runner
 
-        metrics = evaluate(torch_runner(module, self.card), self.card, test, seed=self.request.options.seed)
+        seed = self.request.options.seed
+        with Progress("judging", len(test), quiet=self.say is not print_line) as progress:
+            metrics = evaluate(torch_runner(module, self.card), self.card, test, seed=seed, tick=progress.at)
         return {
             "parameters": sum(value.numel() for value in module.parameters()),
             "macs": count_macs(module, self.card.input.hw),
@@ -338,7 +341,7 @@ class _Run:
             how=self.request.how,
             after_step=after_step,
             facts=facts,
-            say=say or self.say,
+            say=say or (None if self.say is print_line else self.say),  # a bar, where lines are not asked for
         )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from ...runtime.errors import MissingExtraError
+from ...runtime.progress import Progress as Bar
+from ...runtime.trace import clock
 from .state import write_durably
 
-__all__ = ["CsvLog", "Log", "Progress", "TensorBoardLog", "open_logs", "print_line", "silent"]
+__all__ = ["CsvLog", "Log", "Progress", "TensorBoardLog", "open_logs", "silent"]
 
 LINE_EVERY_S = 30.0
 UPDATE_EVERY_S = 0.5
@@ -113,55 +113,44 @@ def open_logs(folder: Path, kind: str, step: int, name: str) -> list[Log]:
 
 
 class Progress:
-    """The line that says how far a run is: one that changes on a terminal, or one every half minute.
+    """How far a run is: a bar on a terminal, or a line every half minute.
 
     Args:
         steps: of the run.
         start: step from which this process goes on.
         batch: samples of a step.
-        say: takes a line; None prints on stderr.
+        say: takes a line; None shows all on stderr.
     """
 
     def __init__(self, steps: int, start: int, batch: int, say: Callable[[str], None] | None) -> None:
         self.steps, self.start, self.batch = steps, start, batch
-        self.live = say is None and sys.stderr.isatty()
-        self.say = say or print_line
+        self.bar = Bar("training", steps, start=start, lines=False, quiet=say is not None)
+        self.say = say or self.bar.line
         self.began = self.last = monotonic()
 
     @property
     def due(self) -> bool:
-        """Whether it is time for a line."""
-        return monotonic() - self.last >= (UPDATE_EVERY_S if self.live else LINE_EVERY_S)
+        """Whether it is time to tell."""
+        return monotonic() - self.last >= (UPDATE_EVERY_S if self.bar.live else LINE_EVERY_S)
 
     def update(self, step: int, parts: Mapping[str, float], rate: float) -> None:
         """Tell that `step` steps are done, the last with these losses and this learning rate."""
         self.last = monotonic()
         speed = max(step - self.start, 1) / max(self.last - self.began, 1e-9)
         losses = " ".join(f"{name} {value:.4g}" for name, value in parts.items())
-        text = f"step {step}/{self.steps}  {losses}  lr {rate:.2g}  {speed * self.batch:.0f} samples/s"
-        text += f"  {_clock((self.steps - step) / speed)} left"
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write("\r" + text[:width].ljust(width))
-            sys.stderr.flush()
+        text = f"{losses}  lr {rate:.2g}  {speed * self.batch:.0f} samples/s"
+        if self.bar.live:
+            self.bar.at(step, note=text)
         else:
-            self.say(text)
+            self.say(f"step {step}/{self.steps}  {text}  {clock((self.steps - step) / speed)} left")
 
     def line(self, text: str) -> None:
         """Say something else, on a line of its own."""
-        self.wipe()
         self.say(text)
 
     def wipe(self) -> None:
-        """Clear the changing line."""
-        if self.live:
-            sys.stderr.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
-            sys.stderr.flush()
-
-
-def print_line(text: str) -> None:
-    """Write a line on stderr at once."""
-    print(text, file=sys.stderr, flush=True)
+        """Take the bar away."""
+        self.bar.close()
 
 
 def silent(text: str) -> None:
@@ -190,9 +179,3 @@ def _truncate(path: Path, step: int) -> int:
 
 def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.9g}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -16,13 +16,14 @@ from torch import nn
 
 from ...runtime.card import Card
 from ...runtime.errors import InputError
+from ...runtime.progress import Progress, print_line
 from ...runtime.trust import file_digest, private_folder
 from .. import registry
 from ..checkpoint import load_model
 from ..data.open import SYNTHETIC
 from ..data.samples import Source
 from ..registry import ModelEntry
-from .logs import print_line, silent
+from .logs import silent
 from .options import MOST, TrainOptions
 from .task import Distillation
 
@@ -156,7 +157,8 @@ def train_model(request: TrainRequest, *, say: Callable[[str], None] | None = No
         if request.qat:
             finish_qat(result.module)
         tell(f"judging {len(test)} samples: {test.label}")
-        metrics = evaluate(torch_runner(result.module, card), card, test, seed=options.seed)
+        with Progress("judging", len(test), quiet=say is not None) as progress:
+            metrics = evaluate(torch_runner(result.module, card), card, test, seed=options.seed, tick=progress.at)
         told = {
             "model": entry.name,
             "method": "distilled" if teacher else "plain",

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -85,6 +86,39 @@ def test_each_verb_has_help_with_an_example(name: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert re.search(rf"Examples?:\n +edge {name}", done.stdout)
+
+
+def _examples() -> list[tuple[str, list[str]]]:
+    """Return every example of every verb and sub-verb: its words as a shell would split them."""
+    found = []
+    for name in cli.VERBS:
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        group = isinstance(command, click.Group)
+        commands = [command, *command.commands.values()] if isinstance(command, click.Group) else [command]
+        for one in commands:
+            text = re.split(r"Examples?:\n", one.help or "")
+            assert len(text) == 2, f"{name} {one.name if group else ''} has no example"
+            lines = text[1].replace("\\\n", " ").splitlines()
+            found += [(f"{name} {one.name}", shlex.split(line, comments=True)) for line in lines if line.strip()]
+    return found
+
+
+@pytest.mark.parametrize(("owner", "words"), _examples(), ids=lambda value: " ".join(value)[:60])
+def test_every_example_in_help_parses(owner: str, words: list[str]) -> None:
+    """As far as click goes: verbs, options, values and the number of arguments; nothing is run."""
+    text = " ".join(words)
+    calls = [call.split() for call in re.findall(r"(?:^|\| |-m |<\()edge ([^|>)]*)", text)]
+    assert calls, text
+
+    for verb, *rest in calls:
+        command = cli.cli.get_command(click.Context(cli.cli), verb)
+        assert command is not None, verb
+        if isinstance(command, click.Group):
+            command, rest = command.get_command(click.Context(command), rest[0]), rest[1:]
+            assert command is not None
+        with command.make_context(verb, list(rest)):
+            pass
 
 
 def test_a_mistyped_verb_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

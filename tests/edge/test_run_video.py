@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -16,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.run_output import Progress, Recorder, Tally
+from edge.run_output import Recorder
 from edge.runtime import isolate
 from edge.runtime.card import Card
 from edge.runtime.errors import DeviceError, InputError
-from edge.runtime.stream import Frame
 from edge.runtime.video import VideoReader, VideoWriter
 
 from .run_help import refused, run, write_noise
@@ -297,26 +295,3 @@ def test_a_time_lapse_slower_than_encoders_go_is_drawn_at_its_own_speed(
         assert slow.fps == 0.4
         assert seen.fps == pytest.approx(1.2)
         assert len(list(seen)) == 3 * len(list(slow))
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_one_line_on_a_terminal_and_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    def shown(stderr: io.StringIO) -> str:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        tally = Tally()
-        tally.add(Frame(index=0, time_s=61.0))
-        with Progress(Path("street.mp4"), "frame", 40) as progress:
-            progress.show(tally, 61.0)
-            progress.show(tally, 61.0)  # too soon for another
-        return stderr.getvalue()
-
-    line = shown(Terminal())
-    assert line.startswith("\rstreet.mp4: frame 1 of 40, 1:01, ")
-    assert line.count("street.mp4") == 1
-    assert line.endswith(" \r")
-    assert "\n" not in line
-    assert shown(io.StringIO()) == ""

@@ -124,12 +124,12 @@ def test_broken_samples_are_left_out_and_counted() -> None:
 
 def test_a_limit_reads_no_further_and_progress_ends_at_it() -> None:
     source = Listed("face", [face_sample(seed) for seed in range(30)])
-    lines: list[str] = []
+    told: list[tuple[int, int]] = []
 
-    evaluate(sees_squares(FACE_CARD), FACE_CARD, source, limit=20, say=lines.append, bootstrap=0)
+    evaluate(sees_squares(FACE_CARD), FACE_CARD, source, limit=20, tick=lambda *far: told.append(far), bootstrap=0)
 
     assert source.asked == list(range(20))
-    assert (len(lines), lines[-1]) == (10, "judged 20 of 20 samples")
+    assert told == [(count + 1, 20) for count in range(20)]
 
 
 def test_several_networks_read_each_sample_once_and_are_told_apart() -> None:
