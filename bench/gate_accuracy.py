@@ -72,7 +72,7 @@ def judge_drop(loss: Loss, most: float) -> tuple[Verdict, str]:
     if verdict is Verdict.NO:
         told += f"; at most {most:g} are allowed"
     elif verdict is Verdict.INCONCLUSIVE:
-        told += f"; its interval holds the limit of {most:g}: judge more samples"
+        told += f"; its interval contains the limit of {most:g}: judge more samples"
     return verdict, told
 
 
