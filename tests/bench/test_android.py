@@ -323,10 +323,13 @@ class TestDevice:
     ) -> None:
         adb_of_a_phone(tmp_path, monkeypatch, tenths=600)
         waiting = threading.Event()
-        device = AndroidDevice(
-            serial="S", apk=tmp_path / "app.apk", cool_s=60, tell=lambda text: "cooling" in text and waiting.set()
-        )
         found: list[BaseException] = []
+
+        def tell(text: str) -> None:
+            if "cooling down" in text:
+                waiting.set()
+
+        device = AndroidDevice(serial="S", apk=tmp_path / "app.apk", cool_s=60, tell=tell)
 
         def launch() -> None:
             try:
