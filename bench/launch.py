@@ -99,7 +99,7 @@ def read_launch(lines: Iterable[str], launch: Launch, *, optional: Collection[st
             for name in ("import_ms", "load_ms", "first_ms"):
                 setattr(launch, name, _time(event.get(name), name, number))
             expected = "samples"
-        elif kind in SAMPLES and expected == "samples":
+        elif isinstance(kind, str) and kind in SAMPLES and expected == "samples":
             _take(event, kind, number, launch, optional)
         elif kind == "done" and expected == "samples":
             launch.ended = _state(event, number)

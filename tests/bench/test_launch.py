@@ -68,6 +68,7 @@ def test_lines_that_end_early_leave_what_came_and_say_so(kept: int) -> None:
         ({**INFER, "wall_ms": [1.0, -2.0]}, "out of range"),
         ({**INFER, "wall_ms": [1.0, 1e12]}, "out of range"),
         ({"event": "sing"}, "out of order"),
+        ({"event": ["infer"]}, "out of order"),
         (START, "out of order"),
         (LOADED, "out of order"),
         ({"event": "done"}, "lacks `environment`"),
