@@ -239,6 +239,8 @@ class TestOutputs:
             {"index": 0, "start": 0, "float32": "zzzzzzzz"},
             {"index": 0, "start": 0, "float32": "00000000" * 193},
             {"index": "0", "start": None, "float32": 5},
+            {"index": 0, "start": 0.0, "float32": "00000000"},
+            {"index": False, "start": 0, "float32": "00000000"},
         ],
     )
     def test_nonsense_is_a_device_error(self, tiny_card: Callable[..., Card], event: dict[str, object]) -> None:
