@@ -17,7 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TextIO
 
 import numpy as np
@@ -102,12 +102,14 @@ class AndroidDevice:
         self._cool_c, self._cool_s, self._timeout_s = cool_c, cool_s, timeout_s
         self._tell = tell
         self._state: dict[str, Any] | None = None
+        self._found_app = ""  # SHA-256 of the app that was on the phone, where none is named here
         self._installed = ""  # SHA-256 of the app that is on the phone, once that is known
         self._folder = f"{ROOT}/edge-bench-{uuid.uuid4().hex[:12]}"
         self._sent: set[str] = set()
         self._lock: TextIO | None = None
         self._stream: Stream | None = None
         self._closing = threading.Lock()
+        self._closed = threading.Event()
 
     def connect(self) -> dict[str, Any]:
         """Find the phone if need be, and return its state, as `android_state.read_state` has it.
@@ -126,13 +128,17 @@ class AndroidDevice:
             self._lock = _lock(serial)
             # With the lock in hand, whatever an unplugged run left is nobody's any more.
             self._adb.shell(f"am force-stop {PACKAGE}; rm -rf {ROOT}/edge-bench-*")
+            self._found_app = "" if self._apk is not None else self._app_there()
+            self._closed.clear()
             self.evidence = Evidence.MEASURED if state["emulated"] is False else Evidence.SIMULATED
             self._state = state
         return self._state
 
     def engine_version(self, engine: str) -> str | None:
-        """Return the app that brings the engine, by its hash, as far as this machine has it."""
-        return f"app {file_digest(self._apk)[:16]}" if self._apk is not None else None
+        """Return the app that brings the engine, by its hash, and the phone that was found, by that of its serial."""
+        app = file_digest(self._apk) if self._apk is not None else self._found_app
+        phone = hashlib.sha256(self._adb.serial.encode()).hexdigest()
+        return f"app {app[:16]} on {phone[:16]}"
 
     def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
         """Install and send what the phone lacks, let it cool down, and run the app's harness; see `device.Device`.
@@ -166,9 +172,12 @@ class AndroidDevice:
 
     def close(self) -> None:
         """Stop the app, remove what was sent and let go of the phone; the app stays installed. Safe to call twice."""
+        self._closed.set()
         with self._closing:
             stream, self._stream = self._stream, None
             lock, self._lock = self._lock, None
+            self._state, self._installed = None, ""
+            self._sent.clear()
             if stream is not None:
                 stream.close()
             if lock is None:
@@ -176,8 +185,6 @@ class AndroidDevice:
             with contextlib.suppress(DeviceError):  # an unplugged phone is cleaned when it comes back
                 self._adb.shell(f"am force-stop {PACKAGE}; rm -rf {self._folder}", CLEAN_S)
             lock.close()
-            self._state, self._installed = None, ""
-            self._sent.clear()
 
     def __enter__(self) -> AndroidDevice:
         return self
@@ -262,28 +269,34 @@ class AndroidDevice:
                     hint="take it out of its case, unplug the charger's fast mode, or raise `cool_c`",
                 )
             self._tell(f"{self.name}: cooling down: {words}")
-            sleep(min(COOL_POLL_S, self._cool_s))
+            self._closed.wait(min(COOL_POLL_S, self._cool_s))
+            self._check_open()
 
     def _check_open(self) -> None:
         """Raise where `close` was called meanwhile, as Ctrl-C does from another thread: nothing new begins then."""
-        if self._lock is None:
+        if self._closed.is_set():
             raise DeviceError(f"the connection to `{self._adb.serial}` was closed here")
 
     def _run(self, order: dict[str, Any], plan: Plan, outputs: Outputs, launch: Launch) -> None:
-        self._check_open()
         plan_hex = json.dumps(order).encode().hex()
         wake = "input keyevent KEYCODE_WAKEUP; " if self._app else ""
         script = f"am force-stop {PACKAGE}; {wake}am instrument -w -r -e plan {plan_hex} {BENCH}"
         runs, seconds = plan.least
         most_s = self._timeout_s or LAUNCH_S + 3 * plan.warmup_s + 4 * (seconds + plan.stages_s) + runs
-        with self._adb.stream(script) as stream:
-            self._stream = stream
+        with self._started(script) as stream:
             lines = stream.lines(SILENCE_S + plan.warmup_s, most_s)
             events = instrument_events(lines, self._adb.serial)
             read_launch(self._told(events, outputs), launch, optional=("cpu_ms",))
             for _ in events:  # until the instrumentation has ended
                 pass
             self._stream = None
+
+    def _started(self, script: str) -> Stream:
+        """Start a script where `close` finds it, unless that came first."""
+        with self._closing:
+            self._check_open()
+            self._stream = self._adb.stream(script)
+            return self._stream
 
     def _told(self, events: Iterator[dict[str, Any]], outputs: Outputs) -> Iterator[str]:
         """Yield the worker's lines, with what the shell knows of the phone; keep the outputs."""

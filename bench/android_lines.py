@@ -83,7 +83,8 @@ class Outputs:
             DeviceError: it is malformed, or not the next one of its output.
         """
         index, start, text = event.get("index"), event.get("start"), event.get("float32")
-        known = isinstance(index, int) and 0 <= index < len(self._values) and isinstance(text, str)
+        whole_numbers = type(index) is int and type(start) is int
+        known = whole_numbers and 0 <= index < len(self._values) and isinstance(text, str)  # type: ignore[operator]
         if not known or start != self._filled[index] or len(text) % 8:  # type: ignore[arg-type, index]
             raise DeviceError("the app's outputs are out of order", got=str({**event, "float32": "..."})[:80])
         try:

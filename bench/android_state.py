@@ -32,6 +32,7 @@ ARM_ABIS = ("arm64-v8a", "armeabi-v7a", "armeabi")
 ARM_MACHINES = ("aarch64", "armv8", "armv7")
 CPU_TYPE = 0  # of a temperature in Android's thermal HAL
 MOST_C = 150.0  # what says more is no temperature
+MOST_LIST = 200  # letters of a list of CPUs
 
 
 def read_state(printed: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def is_emulated(props: Mapping[str, str], machine: str | None) -> bool | None:
 
 def cpu_list(text: str) -> list[int] | None:
     """Return the numbers in a list of CPUs as Linux writes it, such as "0-3,6"; None where it is none."""
-    if not re.fullmatch(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", text):
+    if len(text) > MOST_LIST or not re.fullmatch(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*", text):
         return None
     found: set[int] = set()
     for part in text.split(","):
@@ -119,7 +120,7 @@ def _sections(printed: str) -> dict[str, str]:
 
 
 def _battery(printed: str) -> dict[str, Any]:
-    told = dict(re.findall(r"^\s*([A-Za-z ]+): (\S+)\s*$", printed, re.MULTILINE))
+    told = dict(re.findall(r"^ *([A-Za-z][A-Za-z ]*): (\S+)[ \r]*$", printed, re.MULTILINE))
     tenths, level = told.get("temperature", ""), told.get("level", "")
     known = re.fullmatch(r"-?\d{1,4}", tenths)
     return {

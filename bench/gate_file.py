@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..runtime.parity import OutputParity, judge
 from .baseline import Baseline
 from .budgets import CARD_LIMITS, COUNTS, Limit
 from .gate import Check, Subject, Verdict, checked
+from .json_values import Node
 
 __all__ = ["FileFacts", "file_checks", "missing_baseline", "output_digest"]
 
@@ -165,14 +167,23 @@ def _parity(subject: Subject, limit: Limit, is_listed: bool) -> Check:
 
 
 def _figures(subject: Subject) -> dict[str, OutputParity]:
-    assert subject.manifest is not None
-    try:
-        entry = subject.manifest["variants"][subject.path.name]["parity"]
-        return {str(name): OutputParity(**values) for name, values in entry.items()}
-    except KeyError:
-        return {}
-    except (TypeError, AttributeError) as exc:
-        raise InputError(f"the manifest of `{subject.path.name}` holds no parity that is understood", got=exc) from exc
+    """Return what the manifest says of a file's outputs; nothing where it says nothing.
+
+    Raises:
+        InputError: a figure is missing, or no finite number.
+    """
+    node = Node(subject.manifest, "manifest.json")
+    for key in ("variants", subject.path.name, "parity"):
+        node = node.get(key)
+        if node.absent:
+            return {}
+    return {str(name): OutputParity(**_of_output(values)) for name, values in node.members()}
+
+
+def _of_output(values: Node) -> dict[str, Any]:
+    whole = ("nonfinite", "samples")
+    names = [field.name for field in dataclasses.fields(OutputParity)]
+    return {name: values.get(name).count() if name in whole else values.get(name).number() for name in names}
 
 
 def _of_card(subject: Subject) -> ParityLimit:

@@ -7,10 +7,9 @@ looked at. No sample is dropped, and none is added.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..runtime.errors import DeviceError, EdgeError, InputError, ResourceError
 
@@ -21,6 +20,12 @@ MAX_LINE = 4 << 20
 MOST_MS = 1e8
 MOST_BATCH = 1_000_000
 SAMPLES = {"infer": ("wall_ms", "cpu_ms"), "frame": ("pre_ms", "infer_ms", "decode_ms")}
+# Of a machine's state, what is reckoned with and what is put into words; see `environment.environment`.
+NUMBERS = ("cores", "memory_bytes", "clock_khz", "clock_max_khz", "temperature_c", "load", "thermal_status", "probe_ms")
+TEXTS = ("board", "cpu", "architecture", "system", "python", "governor")
+MOST = 1e15  # of any number: bytes of memory, say
+MOST_DEPTH = 4
+MOST_BRACKETS = 200  # of a line: far below what recursion can bear, whatever is done with it
 # Exit codes that a worker may report of itself, as errors here.
 _ERRORS: Mapping[int, type[EdgeError]] = {2: InputError, 4: DeviceError, 5: ResourceError}
 
@@ -88,18 +93,18 @@ def read_launch(lines: Iterable[str], launch: Launch, *, optional: Collection[st
         if kind == "start" and expected == "start":
             if event.get("schema") != SCHEMA:
                 raise DeviceError("the harness on the device is of another version", expected=SCHEMA, got=event)
-            launch.started, expected = _table(event, "environment", number), "loaded"
+            launch.started, expected = _state(event, number), "loaded"
         elif kind == "loaded" and expected == "loaded":
             launch.engine = _table(event, "engine", number)
             for name in ("import_ms", "load_ms", "first_ms"):
                 setattr(launch, name, _time(event.get(name), name, number))
             expected = "samples"
-        elif kind in SAMPLES and expected == "samples":
+        elif isinstance(kind, str) and kind in SAMPLES and expected == "samples":
             _take(event, kind, number, launch, optional)
         elif kind == "done" and expected == "samples":
-            launch.ended = _table(event, "environment", number)
+            launch.ended = _state(event, number)
             peak = event.get("peak_rss_bytes")
-            launch.peak_rss_bytes = peak if isinstance(peak, int) and not isinstance(peak, bool) and peak > 0 else None
+            launch.peak_rss_bytes = peak if type(peak) is int and 0 < peak <= MOST else None
             if not launch.wall_ms:
                 raise DeviceError("the harness on the device timed nothing")
             return launch
@@ -126,7 +131,7 @@ def read_event(line: str, number: int) -> dict[str, Any]:
         event = json.loads(line)
     except (ValueError, RecursionError) as exc:
         raise DeviceError(f"line {number} of the device's answer is not JSON", got=line[:60]) from exc
-    if not isinstance(event, dict):
+    if not isinstance(event, dict) or line.count("[") + line.count("{") > MOST_BRACKETS:
         raise DeviceError(f"line {number} of the device's answer is no event", got=line[:60])
     return event
 
@@ -165,15 +170,40 @@ def _take(event: dict[str, Any], kind: str, number: int, launch: Launch, optiona
 
 
 def _time(value: object, name: str, number: int) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not _is_number(value):
         raise DeviceError(f"line {number} of the device's answer: `{name}` is no number", got=str(value)[:40])
     if not 0 <= value <= MOST_MS:
-        raise DeviceError(f"line {number} of the device's answer: `{name}` is out of range", got=value)
+        raise DeviceError(f"line {number} of the device's answer: `{name}` is out of range", got=str(value)[:40])
     return float(value)
+
+
+def _state(event: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a machine's state, whose numbers are numbers and whose texts are texts, as far as we look at them."""
+    state = _table(event, "environment", number)
+    for kind, names, fits in (("number", NUMBERS, _is_number), ("text", TEXTS, lambda value: isinstance(value, str))):
+        for name in names:
+            if state.get(name) is not None and not fits(state[name]):
+                place = f"line {number} of the device's answer: `environment.{name}`"
+                raise DeviceError(f"{place} is no {kind}", got=str(state[name])[:40])
+    return state
 
 
 def _table(event: dict[str, Any], name: str, number: int) -> dict[str, Any]:
     value = event.get(name)
     if not isinstance(value, dict):
         raise DeviceError(f"line {number} of the device's answer lacks `{name}`", got=str(value)[:40])
+    if not _is_plain(value):
+        raise DeviceError(f"line {number} of the device's answer: `{name}` holds what no result can")
     return value
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """Return whether results can hold a value: JSON knows no NaN, and what is nested deeply cannot be written."""
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        return depth < MOST_DEPTH and all(_is_plain(item, depth + 1) for item in inside)
+    return value is None or isinstance(value, str | bool) or _is_number(value)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.card import Card
+from ..runtime.errors import printable
 from ..runtime.quiet import disturbed
 from ..runtime.trust import file_digest
 from .device import Evidence
@@ -122,6 +123,16 @@ class Row:
         return [why for launch in self.launches if launch.ended for why in changes(launch.started, launch.ended)]
 
     @property
+    def fallbacks(self) -> list[str]:
+        """Where something else than what was asked for ran the model, one line each, once."""
+        lines = []
+        for engine in (launch.engine for launch in self.launches):
+            asked, ran, why = (str(engine.get(f"backend_{name}") or "") for name in ("requested", "actual", "reason"))
+            if asked != ran:
+                lines.append(printable(f"asked for {asked[:40]}, ran on {ran[:40]}: {why[:120]}"))
+        return list(dict.fromkeys(lines))
+
+    @property
     def infer(self) -> Summary | None:
         """Inferences back to back, wall clock."""
         return _summary(self.launches, "wall_ms")
@@ -183,7 +194,7 @@ class Row:
             "busy": self.busy,
             "spread": None if self.spread is None else round(self.spread, 4),
             "prediction": self.prediction,
-            "notes": self.notes,
+            "notes": [*self.notes, *self.fallbacks],
             "launches": [dataclasses.asdict(launch) for launch in self.launches],
         }
 

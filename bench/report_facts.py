@@ -20,15 +20,17 @@ class Parity:
 
     Attributes:
         output: its name.
-        sqnr_db: PyTorch's power over the difference's, dB; None where there is no difference.
+        sqnr_db: PyTorch's power over the difference's, dB; None where nobody says.
         cosine: of the angle between the two, -1..1.
         max_error: largest difference, share of the output's range.
+        nonfinite: elements that are no number on either side, with which the other figures mean nothing.
     """
 
     output: str
     sqnr_db: float | None
     cosine: float | None
     max_error: float | None
+    nonfinite: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,11 +180,17 @@ def _complaints(variant: Variant, limits: Limits) -> list[str]:
     least = limits.min_sqnr_db
     if least is None:
         return list(variant.complaints)
-    return [
-        f"output `{one.output}`: SQNR {one.sqnr_db:.1f} dB, limit {least:g} dB"
-        for one in variant.parity
-        if one.sqnr_db is not None and one.sqnr_db < least
-    ]
+    if not variant.parity:
+        return ["the manifest holds no parity of it"]
+    found = []
+    for one in variant.parity:
+        if one.nonfinite:
+            found.append(f"output `{one.output}`: {one.nonfinite} non-finite elements")
+        elif one.sqnr_db is None:
+            found.append(f"output `{one.output}`: the manifest holds no SQNR of it")
+        elif one.sqnr_db < least:
+            found.append(f"output `{one.output}`: SQNR {one.sqnr_db:.1f} dB, limit {least:g} dB")
+    return found
 
 
 def _drop(quality: Quality | None, limits: Limits, why: list[str]) -> Verdict | None:

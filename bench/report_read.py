@@ -174,6 +174,7 @@ def _parity(output: str, node: Node) -> Parity:
         sqnr_db=node.get("sqnr_db").maybe(),
         cosine=node.get("cosine").maybe(),
         max_error=node.get("max_error").maybe(),
+        nonfinite=node.get("nonfinite").maybe_count() or 0,
     )
 
 

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..runtime.errors import printable
+
 __all__ = ["draw_table", "table"]
 
 Cells = tuple[str, ...]
@@ -121,7 +123,7 @@ def _machine(row: Mapping[str, Any]) -> str:
         facts.append(f"governor {state['governor']}")
     if state.get("temperature_c") is not None:
         facts.append(f"{state['temperature_c']:.0f} C")
-    return ", ".join(facts)
+    return printable(", ".join(facts))  # the device's own words
 
 
 def _ms(value: float | None) -> str:

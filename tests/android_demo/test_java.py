@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from artifacts import BuildError, path_of
 from check import CORE, LIGHT, TESTS, compile_java, first_failure
 from mutants import JAVA, PYTHON, Fault, copied_library, planted, write_vectors
 
@@ -79,6 +82,36 @@ def test_java_that_differs_from_python_is_noticed(golden: Path, classes: Path, t
 @pytest.mark.parametrize("fault", [*JAVA, *PYTHON], ids=lambda fault: f"{fault.file}: {fault.right}")
 def test_each_fault_that_is_planted_at_leisure_still_has_its_place(fault: Fault) -> None:
     assert fault.wrong in planted(fault, CORE if fault in JAVA else DEMO.parent / "runtime")
+
+
+def test_the_shipped_tflite_counts_its_steps_under_the_name_that_the_app_asks_for(
+    classes: Path, tmp_path: Path
+) -> None:
+    """The method is hidden in a class above the one that the app has, and no compiler looks at its name."""
+    engine = (DEMO / "java/edge/vision/app/Engine.java").read_text(encoding="utf-8")
+    (name,) = re.findall(r'STEPS = "(\w+)"', engine)
+    path = [classes]
+    for key in ("tflite", "tflite-api"):
+        try:
+            aar = path_of(key)
+        except BuildError as exc:
+            pytest.skip(f"{exc}: {exc.hint}")
+        path.append(tmp_path / f"{key}.jar")
+        with zipfile.ZipFile(aar) as parts:
+            path[-1].write_bytes(parts.read("classes.jar"))
+    (tmp_path / "Ask.java").write_text(
+        """class Ask {
+            public static void main(String[] names) throws Exception {
+                Class<?> type = Class.forName("org.tensorflow.lite.Interpreter", false, Ask.class.getClassLoader());
+                System.out.print(edge.vision.core.Declared.method(type, names[0]).getReturnType());
+            }
+        }"""
+    )
+
+    command = ["java", *LIGHT, "-cp", os.pathsep.join(map(str, path)), str(tmp_path / "Ask.java"), name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stdout == "int", done.stderr[-500:]
 
 
 def test_a_fault_in_python_is_noticed_by_java(classes: Path, tmp_path: Path) -> None:

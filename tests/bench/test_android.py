@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge.bench.adb import Adb, find_adb
+from edge.bench.adb import Adb, Stream, find_adb
 from edge.bench.adb_errors import adb_error, is_lost, state_error
+from edge.bench.android import AndroidDevice
 from edge.bench.android_lines import Outputs, instrument_events
 from edge.bench.android_state import cpu_list, is_emulated, read_state
 from edge.bench.config import DeviceConfig
 from edge.bench.environment import changes
+from edge.bench.launch import Launch
+from edge.bench.plan import Plan
 from edge.runtime.card import Card
 from edge.runtime.errors import DeviceError, InputError, MissingExtraError, one_line
 
@@ -97,6 +101,12 @@ class TestState:
         facts = {key: value for key, value in state.items() if key != "battery"}
         assert set(facts.values()) == {None}
         assert state["battery"]["temperature_c"] is None
+
+    def test_a_phone_that_talks_nonsense_is_read_in_no_time(self) -> None:
+        nothing = told(battery=" \n" * 20_000 + " " * 20_000)  # took minutes when blanks were matched twice
+
+        assert read_state(nothing)["battery"]["level"] is None
+        assert cpu_list(",".join(["0-9999"] * 1000)) is None
 
     def test_without_a_thermal_service_the_battery_says_how_warm_it_is(self) -> None:
         assert read_state(told(battery="  temperature: 301"))["temperature_c"] == 30.1
@@ -229,6 +239,8 @@ class TestOutputs:
             {"index": 0, "start": 0, "float32": "zzzzzzzz"},
             {"index": 0, "start": 0, "float32": "00000000" * 193},
             {"index": "0", "start": None, "float32": 5},
+            {"index": 0, "start": 0.0, "float32": "00000000"},
+            {"index": False, "start": 0, "float32": "00000000"},
         ],
     )
     def test_nonsense_is_a_device_error(self, tiny_card: Callable[..., Card], event: dict[str, object]) -> None:
@@ -289,6 +301,76 @@ class TestErrors:
         assert not is_lost("remote write failed: No space left on device")
 
 
+class TestDevice:
+    def test_launches_of_another_phone_or_app_are_not_taken_for_ones_of_this(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        adb_of_a_phone(tmp_path, monkeypatch)
+        named = {serial: AndroidDevice(serial=serial, apk=tmp_path / "app.apk") for serial in ("S", "T")}
+        told = [device.engine_version("litert") for device in (named["S"], named["T"], named["S"])]
+        there = AndroidDevice(serial="S")
+        with there:
+            there.connect()
+            told.append(there.engine_version("litert"))
+        (tmp_path / "hash").write_text("b" * 64)
+        with there:
+            there.connect()
+            told.append(there.engine_version("litert"))
+
+        assert told[0] == told[2]
+        assert len(set(told)) == 4
+
+    def test_ctrl_c_ends_the_wait_for_a_phone_to_cool_down(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_tflite: Callable[..., Path]
+    ) -> None:
+        adb_of_a_phone(tmp_path, monkeypatch, tenths=600)
+        waiting = threading.Event()
+        found: list[BaseException] = []
+
+        def tell(text: str) -> None:
+            if "cooling down" in text:
+                waiting.set()
+
+        device = AndroidDevice(serial="S", apk=tmp_path / "app.apk", cool_s=60, tell=tell)
+
+        def launch() -> None:
+            try:
+                device.launch(write_tflite(), Plan(artifact="", engine="litert"), None, Launch())
+            except DeviceError as exc:
+                found.append(exc)
+
+        thread = threading.Thread(target=launch, daemon=True)
+        thread.start()
+        assert waiting.wait(30)
+        device.close()  # as the main thread does
+        thread.join(30)
+
+        assert "was closed here" in str(found[0])
+
+    def test_what_is_started_while_another_thread_closes_is_ended(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        adb_of_a_phone(tmp_path, monkeypatch)
+        device = AndroidDevice(serial="S", apk=tmp_path / "app.apk")
+        device.connect()
+        closer = threading.Thread(target=device.close)
+        start = device._adb.stream
+
+        def slowly(script: str) -> Stream:
+            closer.start()
+            closer.join(0.2)
+            return start(script)
+
+        monkeypatch.setattr(device._adb, "stream", slowly)
+        stream = device._started("am instrument")
+        closer.join(30)
+
+        with pytest.raises(DeviceError, match="was closed here"):
+            list(stream.lines(60, 60))
+        with pytest.raises(DeviceError, match="was closed here"):
+            device._started("am instrument")
+
+
 class TestWords:
     @pytest.mark.parametrize("serial", HOSTILE, ids=range(len(HOSTILE)))
     def test_a_hostile_serial_runs_nothing(self, tmp_path: Path, serial: str) -> None:
@@ -333,6 +415,30 @@ class TestWords:
             find_adb()
 
         assert "apt-get install adb" in str(caught.value.hint)
+
+
+def adb_of_a_phone(folder: Path, monkeypatch: pytest.MonkeyPatch, tenths: int = 300) -> None:
+    """Put a program in adb's place that answers as phones S and T do; their app has the hash in the file `hash`."""
+    props = "".join(f"[{key}]: [{value}]\n" for key, value in {**PHONE, "ro.build.version.sdk": "34"}.items())
+    (folder / "state").write_text(told(props=props, machine="aarch64", battery=f"  temperature: {tenths}"))
+    (folder / "hash").write_text("a" * 64)
+    (folder / "app.apk").write_bytes(b"PK")
+    (folder / "adb").write_text(
+        f"""#!/bin/sh
+case "$*" in
+devices) printf 'List of devices attached\\nS\\tdevice\\nT\\tdevice\\n' ;;
+*"@edge props"*) cat '{folder}/state' ;;
+*"xargs sha256sum"*) cat '{folder}/hash' ;;
+*"pm path"*) echo package:/data/app/base.apk ;;
+*sha256sum*) echo none ;;
+*instrument*) exec sleep 60 ;;
+esac
+"""
+    )
+    (folder / "adb").chmod(0o755)
+    monkeypatch.setenv("EDGE_ADB", str(folder / "adb"))
+    monkeypatch.setenv("EDGE_CACHE", str(folder / "cache"))
+    monkeypatch.chdir(folder)  # no app lies there
 
 
 def fake_adb(folder: Path, prints: str = "") -> Path:

@@ -68,14 +68,28 @@ def test_lines_that_end_early_leave_what_came_and_say_so(kept: int) -> None:
         ({**INFER, "wall_ms": [1.0, -2.0]}, "out of range"),
         ({**INFER, "wall_ms": [1.0, 1e12]}, "out of range"),
         ({"event": "sing"}, "out of order"),
+        ({"event": ["infer"]}, "out of order"),
         (START, "out of order"),
         (LOADED, "out of order"),
         ({"event": "done"}, "lacks `environment`"),
+        ('{"event": "infer", "wall_ms": [1' + "0" * 400 + '], "cpu_ms": [1]}', "no number"),
+        ({**DONE, "environment": {"probe_ms": "10"}}, "`environment.probe_ms` is no number"),
+        ({**DONE, "environment": {"clock_khz": True}}, "`environment.clock_khz` is no number"),
+        ({**DONE, "environment": {"cores": 1e30}}, "`environment` holds what no result can"),
+        ({**DONE, "environment": {"board": ["a"]}}, "`environment.board` is no text"),
+        ('{"event": "done", "environment": {"else": NaN}}', "`environment` holds what no result can"),
+        ('{"event": "done", "environment": {"else": 1e999}}', "`environment` holds what no result can"),
+        ('{"event": "done", "environment": {"else": ' + "[" * 50 + "]" * 50 + "}}", "`environment` holds what no res"),
+        ('{"event": "done", "environment": ' + '{"a":' * 500 + "1" + "}" * 501, "no event"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_refused_by_number(bad: dict[str, Any] | str, words: str) -> None:
     with pytest.raises(DeviceError, match=f"line 4.*{words}"):
         read(START, LOADED, INFER, bad, DONE)
+
+
+def test_memory_that_no_machine_has_is_not_believed() -> None:
+    assert read(START, LOADED, INFER, {**DONE, "peak_rss_bytes": 10**400}).peak_rss_bytes is None
 
 
 def test_samples_before_the_file_was_loaded_are_refused() -> None:

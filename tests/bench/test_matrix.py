@@ -74,6 +74,20 @@ def job(device: Device, *rows: Variant) -> Job:
     return Job(device=device, variants=rows)
 
 
+def test_another_backend_than_was_asked_for_is_said_of_its_row(artifact: Callable[[str], Artifact]) -> None:
+    class Fell(Told):
+        def launch(self, artifact: Path, plan: Plan, source: Path | None, launch: Launch) -> Launch:
+            super().launch(artifact, plan, source, launch)
+            told = {"requested": "XNNPACK", "actual": "CPU", "reason": "no op\x1b[2J taken"}
+            launch.engine |= {f"backend_{name}": value for name, value in told.items()}
+            return launch
+
+    fell, same = run_matrix([job(Fell("a"), row(artifact("a"))), job(Told("b"), row(artifact("a")))], PLAN, launches=2)
+
+    assert fell.to_dict()["notes"] == ["asked for XNNPACK, ran on CPU: no op\\x1b[2J taken"]
+    assert same.to_dict()["notes"] == []
+
+
 def test_rows_take_turns(artifact: Callable[[str], Artifact]) -> None:
     device = Told()
 

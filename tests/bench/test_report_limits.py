@@ -65,6 +65,30 @@ def test_the_last_budget_that_matches_a_file_holds_and_the_card_where_none_does(
     assert judged(tmp_path, [])[FP32].limits.max_bytes == 2_000_000
 
 
+@pytest.mark.parametrize(
+    ("parity", "why"),
+    [
+        ({}, "the manifest holds no parity of it"),
+        ({"y": {"sqnr_db": 200.0, "nonfinite": 3}}, "output `y`: 3 non-finite elements"),
+        ({"y": {"sqnr_db": None}}, "output `y`: the manifest holds no SQNR of it"),
+        ({"y": {"sqnr_db": 19.0}}, "output `y`: SQNR 19.0 dB, limit 20 dB"),
+    ],
+)
+def test_decibels_are_held_by_figures_that_are_there_and_mean_something(
+    tmp_path: Path, parity: dict[str, Any], why: str
+) -> None:
+    variants = manifest()["variants"]
+    variants[TFLITE]["parity"] = parity
+    facts = read_facts([write_bundle(tmp_path, variants=variants)], [], [])
+    budgets = [Budget(parity=20.0)]
+
+    found = judge(facts.bundles[0], facts, lambda bundle, variant: limits_for(bundle, variant, budgets, Given()))
+
+    verdicts = {one.variant.file: one.parity for one in found}
+    assert verdicts == {FP32: "pass", ONNX: "pass", TFLITE: "no"}
+    assert why in next(one.why for one in found if one.variant.file == TFLITE)
+
+
 ROWS = {
     "quick": row(TFLITE, 2.0),
     "slow": row(TFLITE, 4.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -175,6 +176,18 @@ def test_parity_comes_from_the_manifest_and_only_of_the_file_that_it_lists(
     assert code == 3
     assert "manifest: not the file that the manifest lists" in out
     assert "parity: no parity is known of a file that its manifest does not list" in out
+
+
+@pytest.mark.parametrize("figure", [None, "30", float("nan"), float("inf"), True, [30]])
+def test_parity_that_is_no_number_is_refused_with_its_place(
+    demo: Path, capsys: pytest.CaptureFixture[str], figure: Any
+) -> None:
+    write_manifest(demo / "bundle", sqnr_db=figure)
+
+    code, _, err = gate(capsys, "--stage", "file")
+
+    assert code == 2
+    assert "valence_arousal.sqnr_db` is malformed, expected a number" in err
 
 
 def test_another_answer_than_the_baseline_is_a_no(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,10 +31,13 @@ import java.util.Locale;
 public final class Bench extends Instrumentation {
     private static final String KEY = "edge";
     private static final String PLAIN_PATH = "/[A-Za-z0-9/._-]+";
+    private static final String HASH = "[0-9a-f]{64}";
     private static final int SCREEN_MS = 10_000;
+    private static final int BACK_MS = 1000; // as long as the system takes to make the screen anew
     private static final int STEP_MS = 50;
 
     private String plan;
+    private boolean needsScreen;
 
     @Override
     public void onCreate(Bundle arguments) {
@@ -55,7 +58,7 @@ public final class Bench extends Instrumentation {
                 showScreen();
             }
             code = BenchLoop.run(json, new Phone(
-                    getTargetContext(), Backend.XNNPACK, item -> fetched(item, folder), this::say));
+                    getTargetContext(), Backend.XNNPACK, item -> fetched(item, folder), this::sayIfSeen));
         } catch (Refusal refused) {
             code = BenchLoop.failed(this::say, BenchLoop.REFUSED, refused.getMessage());
         } finally {
@@ -70,12 +73,25 @@ public final class Bench extends Instrumentation {
     private void showScreen() {
         getTargetContext().startActivity(
                 BenchActivity.watched(getTargetContext()).addFlags(Intent.FLAG_ACTIVITY_NEW_TASK));
+        waitForScreen(SCREEN_MS, "the app's screen does not come to the front; unlock the phone");
+        needsScreen = true;
+    }
+
+    private static void waitForScreen(int mostMs, String otherwise) {
         for (int waited = 0; !BenchActivity.inFront; waited += STEP_MS) {
-            if (waited > SCREEN_MS) {
-                throw new Refusal("the app's screen does not come to the front; unlock the phone");
+            if (waited > mostMs) {
+                throw new Refusal(otherwise);
             }
             SystemClock.sleep(STEP_MS);
         }
+    }
+
+    /** Says what was measured, unless the screen that belongs to it has left the front meanwhile. */
+    private void sayIfSeen(String line) {
+        if (needsScreen) {
+            waitForScreen(BACK_MS, "the app's screen left the front while it was measured");
+        }
+        say(line);
     }
 
     private void say(String line) {
@@ -86,8 +102,8 @@ public final class Bench extends Instrumentation {
 
     /** Copies what adb has pushed into the app's own folder, and maps it: what runs is what was sent, byte for byte. */
     private ByteBuffer fetched(BenchPlan.Item item, File folder) throws IOException {
-        if (!item.path.matches(PLAIN_PATH)) {
-            throw new Refusal("the plan names no plain path");
+        if (!item.path.matches(PLAIN_PATH) || !item.sha256.matches(HASH)) {
+            throw new Refusal("the plan names no plain path, or no SHA-256");
         }
         File copy = new File(folder, item.sha256);
         String found = copied(item.path, copy);

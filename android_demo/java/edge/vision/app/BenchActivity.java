@@ -29,6 +29,7 @@ import java.util.Random;
 /** Times one model on the app's own sample, raw samples and all, as JSON that can be shared. */
 public final class BenchActivity extends Activity {
     private static final String NOISE = "noise";
+    private static final int MOST_SAMPLES = 1000; // of a kind: Android ends an app that hands on a text of a megabyte
 
     /** Whether this screen is the one that the user sees. */
     static volatile boolean inFront;
@@ -75,6 +76,7 @@ public final class BenchActivity extends Activity {
         if (!getIntent().hasExtra("model")) {
             run.setEnabled(false);
             text.setText(R.string.watched);
+            setRequestedOrientation(ActivityInfo.SCREEN_ORIENTATION_LOCKED); // a turn would take it from the front
         }
     }
 
@@ -116,7 +118,7 @@ public final class BenchActivity extends Activity {
             String found;
             try {
                 BenchReport done = measured();
-                found = done.error() != null ? done.error() : done.summary() + Json.write(done.values());
+                found = done.error() != null ? done.error() : done.summary() + Json.write(done.values(MOST_SAMPLES));
             } catch (IOException | RuntimeException failure) {
                 found = Runner.why(failure);
             }
@@ -142,8 +144,8 @@ public final class BenchActivity extends Activity {
         known.put("precision", card.precision());
         BenchReport report = new BenchReport(known);
         BenchLoop.run(plan(name), new Phone(this, backend, item -> item.path.equals(NOISE) ? noise(card) : model, line -> {
-            if (stopped) {
-                throw new Refusal("the screen was closed");
+            if (stopped || !inFront) {
+                throw new Refusal("the screen was left while it measured, and what is not seen gets slower cores");
             }
             report.add(line);
         }));

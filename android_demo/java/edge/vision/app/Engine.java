@@ -2,6 +2,7 @@ package edge.vision.app;
 
 import android.os.Build;
 import edge.vision.core.Card;
+import edge.vision.core.Declared;
 import edge.vision.core.Network;
 import edge.vision.core.Refusal;
 import edge.vision.core.TfliteCard;
@@ -25,6 +26,7 @@ import org.tensorflow.lite.nnapi.NnApiDelegate;
  */
 final class Engine implements Network {
     private static final int NNAPI_FROM = Build.VERSION_CODES.O_MR1; // Android 8.1
+    private static final String STEPS = "getExecutionPlanLength";
 
     final Backend requested;
     final int threads;
@@ -201,7 +203,7 @@ final class Engine implements Network {
     /** The steps of the plan, which TFLite counts but shows to its own package only. */
     private int planned() {
         try {
-            Method count = Interpreter.class.getDeclaredMethod("getExecutionPlanLength");
+            Method count = Declared.method(Interpreter.class, STEPS);
             count.setAccessible(true);
             return (Integer) count.invoke(interpreter);
         } catch (ReflectiveOperationException | RuntimeException unknown) {

@@ -28,6 +28,7 @@ final class Media {
     private static final int MOST_READ = 24 << 20; // of a sound file: half a minute of float stereo at 96 kHz
     private static final double SPARE_S = 0.1; // more than the resampler looks ahead
     private static final long WAIT_US = 10_000;
+    private static final int MOST_WAITS = 500; // in a row: every model waits for the one thread that this may hold up
 
     private Media() {}
 
@@ -122,7 +123,8 @@ final class Media {
         float[] samples = new float[0];
         int filled = 0;
         boolean fed = false;
-        while (true) {
+        int waits = 0;
+        while (waits < MOST_WAITS) {
             int into = fed ? -1 : codec.dequeueInputBuffer(WAIT_US);
             if (into >= 0) {
                 int count = extractor.readSampleData(codec.getInputBuffer(into), 0);
@@ -132,6 +134,7 @@ final class Media {
                 extractor.advance();
             }
             int from = codec.dequeueOutputBuffer(info, WAIT_US);
+            waits = into < 0 && from == MediaCodec.INFO_TRY_AGAIN_LATER ? waits + 1 : 0;
             if (from == MediaCodec.INFO_OUTPUT_FORMAT_CHANGED) {
                 output = codec.getOutputFormat();
                 refuseOtherThanShorts(output);
@@ -158,6 +161,7 @@ final class Media {
                 }
             }
         }
+        throw new Refusal("the sound's decoder does not come to an end");
     }
 
     private static void refuseOtherThanShorts(MediaFormat format) {

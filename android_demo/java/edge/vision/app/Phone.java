@@ -87,8 +87,9 @@ final class Phone implements BenchPlace {
 
     @Override
     public long cpuNanos() {
-        // Android has no fine clock for a whole process; with one thread, this one does all of the work.
-        return engine != null && engine.threads == 1 ? Debug.threadCpuTimeNanos() : -1;
+        // Android has no fine clock for a whole process; with one thread, this one does all of the work, unless NNAPI does.
+        boolean alone = engine != null && engine.threads == 1 && engine.actual() != Backend.NNAPI;
+        return alone ? Debug.threadCpuTimeNanos() : -1;
     }
 
     @Override

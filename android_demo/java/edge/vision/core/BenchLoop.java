@@ -77,7 +77,8 @@ public final class BenchLoop {
             float[][] outputs = pipeline.infer(tensor);
             double firstMs = since(start);
             Map<String, Object> loaded = event("loaded");
-            loaded.put("engine", place.engine());
+            Map<String, Object> ran = place.engine();
+            loaded.put("engine", ran);
             loaded.put("import_ms", 0.0); // part of the app
             loaded.put("load_ms", loadMs);
             loaded.put("first_ms", firstMs);
@@ -90,6 +91,9 @@ public final class BenchLoop {
             if (frame != null) {
                 warm(frame, plan.warmUpS / 2);
                 frameLoop(frame, pipeline);
+            }
+            if (!place.engine().equals(ran)) { // a backend failed on the way, and another took over
+                throw new Refusal("another backend took over while it was measured", ran, place.engine());
             }
         }
         Map<String, Object> done = state("done");

@@ -71,10 +71,16 @@ public final class BenchReport {
         return text.toString();
     }
 
-    /** Returns all of it, raw samples included, as plain JSON values. */
-    public Map<String, Object> values() {
+    /** Returns all of it as plain JSON values, of each kind of sample the first {@code most}, and how many there were. */
+    public Map<String, Object> values(int most) {
         Map<String, Object> all = new LinkedHashMap<>(facts);
-        all.putAll(samples);
+        Map<String, Object> counts = new LinkedHashMap<>();
+        for (Map.Entry<String, List<Object>> column : samples.entrySet()) {
+            List<Object> found = column.getValue();
+            counts.put(column.getKey(), found.size());
+            all.put(column.getKey(), new ArrayList<>(found.subList(0, Math.min(most, found.size()))));
+        }
+        all.put("counts", counts);
         return all;
     }
 }
