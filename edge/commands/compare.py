@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..run_output import shown_name, shown_text
+from ..run_output import print_result, shown_name, shown_text
 from ..runtime.errors import InconclusiveError, InputError
 from ..runtime.progress import Progress
 
@@ -77,7 +77,7 @@ def command(first: str, second: str, db: Path, engine: str, pairs: int, across_e
             expected="two of a kind",
             hint="measure the artifact first",
         )
-    click.echo(json.dumps({"schema": SCHEMA, "command": "compare", **report}, allow_nan=False) if as_json else text)
+    print_result(json.dumps({"schema": SCHEMA, "command": "compare", **report}, allow_nan=False) if as_json else text)
     if isinstance(sides[0], _Stored) and all(pair["refused"] for pair in report["pairs"]):
         reasons = [pair["refused"] for pair in report["pairs"]]
         raise InconclusiveError(
