@@ -138,7 +138,8 @@ def engines_for(path: str | os.PathLike[str], engine: str = "auto") -> tuple[str
     if engine == "auto":
         return tuple(name for name, (runs, _, _) in ENGINES.items() if runs is target)
     if ENGINES[engine][0] is not target:
-        raise InputError(f"engine `{engine}` does not run {target.value} files", hint="leave `--engine` out")
+        hint = "leave `--engine` out, or name other files"
+        raise InputError(f"engine `{engine}` does not run {target.value} files", hint=hint)
     return (engine,)
 
 
