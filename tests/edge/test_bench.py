@@ -218,6 +218,15 @@ def test_an_interrupt_ends_the_worker_and_keeps_what_was_complete(bundle: Path, 
         os.killpg(process.pid, 0)
 
 
+def test_a_profile_of_cut_files_keeps_the_engines_own_words_to_itself(chain: Path) -> None:
+    command = [sys.executable, "-m", "edge", "bench", str(chain), "--profile", "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+    assert len(json.loads(done.stdout)["profiles"][0]["layers"]) == 3
+    assert done.stderr == ""
+
+
 def test_a_pi_that_is_not_there_is_predicted_and_says_so(chain: Path) -> None:
     done = bench(chain, "--device", "rpi4", "--no-emulate", "--json")
     (row,) = json.loads(done.stdout)["rows"]
