@@ -124,7 +124,7 @@ def _compare_stored(first: _Stored, second: _Stored, across: bool) -> tuple[dict
     from ..bench.run_facts import run_facts
     from ..bench.stored import compare_documents
 
-    facts = [run_facts(side.document) for side in (first, second)]
+    facts = [run_facts(side.document, side.name) for side in (first, second)]
     if facts[0].kind != facts[1].kind:
         raise InconclusiveError(
             "nothing can be said of results of two kinds", expected="two of one verb",
