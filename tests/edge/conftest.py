@@ -27,7 +27,8 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give one test a cache in which nothing was measured or trusted before."""
     monkeypatch.setenv("EDGE_CACHE", str(tmp_path / "cache"))
 
 

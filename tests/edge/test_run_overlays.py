@@ -20,7 +20,7 @@ from edge.runtime.errors import InputError
 from .run_help import refused, run
 
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.usefixtures("own_cache", "ctrl_c")
+pytestmark = pytest.mark.usefixtures("fresh_cache", "ctrl_c")
 Write = Callable[..., Path]
 Cards = Callable[..., Card]
 

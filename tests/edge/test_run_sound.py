@@ -12,7 +12,7 @@ from PIL import Image
 from .run_help import run, write_noise
 
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.usefixtures("own_cache", "ctrl_c")
+pytestmark = pytest.mark.usefixtures("fresh_cache", "ctrl_c")
 
 
 def test_a_sound_of_one_window_is_a_point_in_the_plane(

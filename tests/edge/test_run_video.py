@@ -24,7 +24,7 @@ from edge.runtime.video import VideoReader, VideoWriter
 from .run_help import refused, run, write_noise
 
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.usefixtures("own_cache", "ctrl_c")
+pytestmark = pytest.mark.usefixtures("fresh_cache", "ctrl_c")
 Write = Callable[..., Path]
 Cards = Callable[..., Card]
 
