@@ -400,7 +400,8 @@ def _lines(run: Run) -> list[tuple[str, ...]]:
                 shown_text(row.status if row.status not in ("complete", "predicted") else run.note[:30]),
             )
         )
-    return lines
+    empty = (str(run.id), run.kind, run.added[:16].replace("T", " "), *("-",) * (len(COLUMNS) - 4), "no rows")
+    return lines or [empty]
 
 
 def _series(one: Series) -> dict[str, Any]:
