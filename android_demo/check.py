@@ -47,6 +47,9 @@ def main() -> int:
         if not path.is_file():
             print(f"error: no file `{path}`", file=sys.stderr)
             return 2
+    if given.golden and not given.golden.is_dir():
+        print(f"error: no folder `{given.golden}` (hint: python android_demo/golden.py FOLDER)", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="edge-java-") as name:
         folder = Path(name)
         if given.mutants:

@@ -13,6 +13,7 @@ import argparse
 import io
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from app_models import PICTURE_HW, SEEDS
@@ -23,6 +24,7 @@ from PIL import Image, ImageDraw
 from edge.models.data.synthetic import synthetic_images
 from edge.runtime.embedded import read_card
 from edge.runtime.engines import open_engine
+from edge.runtime.errors import EdgeError, InputError, one_line
 from edge.runtime.files import write_whole
 from edge.runtime.preprocess import prepare
 
@@ -34,15 +36,24 @@ HEADLESS = ("-Djava.awt.headless=true",)
 
 
 def main() -> int:
-    """Run the command line; the exit status of the JVM where that fails."""
+    """Run the command line; the exit status of the JVM where that fails, 2 where a model is refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".tflite file of pose or faces")
     parser.add_argument("--out", type=Path, required=True, help="JPEG to write")
     given = parser.parse_args()
+    try:
+        return draw(given.models, given.out)
+    except EdgeError as exc:
+        print(one_line(exc), file=sys.stderr)
+        return exc.exit_code
+
+
+def draw(models: Sequence[Path], out: Path) -> int:
+    """Draw the overlays of some models into a JPEG; return the exit status of the JVM."""
     with tempfile.TemporaryDirectory(prefix="edge-gallery-") as name:
         folder = Path(name)
         vectors = Vectors()
-        for number, path in enumerate(given.models):
+        for number, path in enumerate(models):
             add_scene(vectors, path, folder, number)
         vectors.write(folder)
         core = compile_core(folder / "core")
@@ -50,14 +61,16 @@ def main() -> int:
         status = run_java(classes, "edge.vision.core.Gallery", folder, folder / "sheet.png", properties=HEADLESS)
         if status:
             return status
-        write_whole(given.out, _captioned(folder / "sheet.png", len(given.models)))
-    print(f"{given.out}: {given.out.stat().st_size} bytes", file=sys.stderr)
+        write_whole(out, _captioned(folder / "sheet.png", len(models)))
+    print(f"{out}: {out.stat().st_size} bytes", file=sys.stderr)
     return 0
 
 
 def add_scene(vectors: Vectors, path: Path, folder: Path, number: int) -> None:
     """Run a model on its family's sample; add what it gives to the vectors, and the sample to a folder."""
     card = read_card(path)
+    if card.family not in SEEDS:
+        raise InputError(f"`{path.name}` has no overlay", expected="a model of people or faces", got=card.family)
     picture = synthetic_images(card.family, 1, PICTURE_HW, SEEDS[card.family])[0]
     tensor, _ = prepare(picture, card.input)
     engine = open_engine(path, card, engine="litert", threads=1)

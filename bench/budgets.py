@@ -50,7 +50,7 @@ SAYS = {
     "p90_ms": "Most milliseconds of an inference, 90th percentile.",
     "p99_ms": "Most milliseconds of an inference, 99th percentile.",
     "slower_percent": "Most per cent that the file may be slower than the baseline's, run in pairs on this machine.",
-    "device": "Where latency is meant: host, browser, rpi4, or a name of [devices]. Default: [defaults] device.",
+    "device": "Where latency is meant: host, browser, android, rpi4, a name of [devices]. Default: [defaults] device.",
     "threads": "Threads of the engine. Default: [defaults] threads.",
     "evidence": "Least grade of evidence that a latency needs: measured, simulated or predicted.",
 }

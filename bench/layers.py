@@ -28,7 +28,7 @@ import numpy as np
 
 from ..runtime.card import Target
 from ..runtime.embedded import file_target, read_card
-from ..runtime.engines import noise_input
+from ..runtime.engines import noise_input, quiet_stderr
 from ..runtime.errors import ArtifactError, EdgeError
 from ..runtime.isolate import guard
 from ..runtime.progress import Progress
@@ -260,8 +260,9 @@ def _opened(content: bytes, tensor: Any) -> Callable[[], object]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
+        with quiet_stderr():
+            interpreter = Interpreter(model_content=content, num_threads=1)
+            interpreter.allocate_tensors()
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
     except Exception as exc:
         raise ArtifactError("LiteRT refuses a part of the file", got=str(exc)[:160]) from exc

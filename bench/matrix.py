@@ -104,6 +104,8 @@ class _Told:
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._total, self._done, self._progress, self._lock = total, 0, progress, threading.Lock()
+        if progress.live and total:
+            progress.step("the first launch", 0, total)
 
     def step(self, text: str) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .gate import Verdict
+from .json_values import shown
 from .judge_latency import where
 from .report_facts import Bundle, Facts, LayerShare, ProfileShare, Quality, Timing, Variant
 from .report_judge import Judgement, LimitsOf, Point, choose, judge, of_file, points, quickest
@@ -82,15 +83,18 @@ def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Ov
     """
     judged = [judge(bundle, facts, limits_of) for bundle in facts.bundles]
     chosen = [choose(group) for group in judged]
+    names = _names(facts.bundles)
     models = [
-        _model(number, bundle, group, choice, facts)
-        for number, (bundle, group, choice) in enumerate(zip(facts.bundles, judged, chosen, strict=True), 1)
+        {**_model(number, bundle, group, choice, facts), "name": name}
+        for number, (name, bundle, group, choice) in enumerate(
+            zip(names, facts.bundles, judged, chosen, strict=True), 1
+        )
     ]
     left_out = _left_out(facts)
     values = {
         "models": models,
-        "title": ", ".join(bundle.model for bundle in facts.bundles),
-        "heading": facts.bundles[0].model if len(models) == 1 else f"{len(models)} models",
+        "title": ", ".join(names),
+        "heading": names[0] if len(models) == 1 else f"{len(models)} models",
         "lede": _lede(chosen),
         "about": _about(facts),
         "left_out": left_out,
@@ -98,6 +102,7 @@ def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Ov
     summary = [
         {
             "model": bundle.model,
+            "name": name,
             "ship": None if choice is None else choice.variant.file,
             "verdict": str(Verdict.NO if choice is None else choice.overall),
             "files": [
@@ -110,7 +115,7 @@ def build_page(facts: Facts, limits_of: LimitsOf, overlays: Sequence[Sequence[Ov
                 for one in group
             ],
         }
-        for bundle, group, choice in zip(facts.bundles, judged, chosen, strict=True)
+        for name, bundle, group, choice in zip(names, facts.bundles, judged, chosen, strict=True)
     ]
     return Page(values=values, overlays=overlays, summary={"models": summary, "left_out": left_out})
 
@@ -170,6 +175,15 @@ def _shots(overlays: Sequence[Sequence[Overlay]], uris: list[str] | None) -> lis
 
 
 # --- the head -------------------------------------------------------------------
+
+
+def _names(bundles: Sequence[Bundle]) -> list[str]:
+    """Return what bundles are called: by their models, and by their folders, too, where several are of one model."""
+    models = [bundle.model for bundle in bundles]
+    return [
+        bundle.model if models.count(bundle.model) == 1 else f"{bundle.model} ({shown(str(bundle.folder))})"
+        for bundle in bundles
+    ]
 
 
 def _lede(chosen: Sequence[Judgement | None]) -> str:
@@ -233,7 +247,6 @@ def _model(
     qualities = [judged.quality for judged in group if judged.quality is not None]
     return {
         "id": f"m{number}",
-        "name": bundle.model,
         "tags": _tags(bundle),
         "random": bundle.weights == "seeded",
         "answer": str(Verdict.NO if choice is None else choice.overall),

@@ -60,13 +60,16 @@ class Limits:
         return (here[0].name.removesuffix("_ms"), float(here[0].value)) if here else None
 
 
-def limits_for(bundle: Bundle, variant: Variant, budgets: Iterable[Budget], given: Given) -> Limits:
+def limits_for(
+    bundle: Bundle, variant: Variant, budgets: Iterable[Budget], given: Given, file: str = "edge.toml"
+) -> Limits:
     """Return the budget of a file.
 
     Args:
         bundle, variant: the file, with what its card asks.
         budgets: of `edge.toml`.
         given: of the command line.
+        file: name of that `edge.toml`.
     """
     found = limits_of(budgets, bundle.model, f"{variant.precision}.{variant.target}")
     by_name = {limit.name: limit for limit in found if not limit.timed}
@@ -82,7 +85,7 @@ def limits_for(bundle: Bundle, variant: Variant, budgets: Iterable[Budget], give
         min_sqnr_db=None if parity is None or parity.value == CARD_LIMITS else float(parity.value),
         needs_drop=drop is not None and variant.precision != "fp32",
         unseen=tuple(dict.fromkeys(limit.name for limit in found if limit.name not in SHOWN)),
-        source=_source(used),
+        source=_source(used, file),
     )
 
 
@@ -92,6 +95,6 @@ def _first(*values: float | Limit | None) -> float:
     return float(found.value if isinstance(found, Limit) else found)
 
 
-def _source(used: Iterable[Limit]) -> str:
+def _source(used: Iterable[Limit], file: str) -> str:
     lines = sorted({limit.line for limit in used if limit.line})
-    return f"edge.toml line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else ""
+    return f"{file} line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else ""

@@ -20,6 +20,7 @@ from .report_facts import Bundle, Facts, LayerShare, Parity, ProfileShare, Quali
 
 __all__ = ["find_bundles", "read_facts", "read_qualities", "read_rows", "read_timings"]
 
+RESULTS = "results.json"  # in a folder of `edge bench --output`
 ORDER = ("fp32", "fp16", "int8", "dynamic", "w8a16")
 
 
@@ -35,11 +36,15 @@ def find_bundles(paths: Sequence[Path]) -> list[Path]:
         if not inside:
             raise InputError(f"`{path}` is no bundle", expected="a folder with manifest.json", hint="`edge export`")
         found += inside
-    real = [folder.resolve() for folder in found]
-    again = [folder for number, folder in enumerate(found) if real[number] in real[:number]]
-    if again:
-        raise InputError(f"bundle `{again[0]}` is named twice")
+    _refuse_twice("bundle", found)
     return found
+
+
+def _refuse_twice(what: str, paths: Sequence[Path]) -> None:
+    real = [path.resolve() for path in paths]
+    again = [path for number, path in enumerate(paths) if real[number] in real[:number]]
+    if again:
+        raise InputError(f"{what} `{again[0]}` is named twice")
 
 
 def read_facts(bundles: Sequence[Path], results: Sequence[Path], evals: Sequence[Path]) -> Facts:
@@ -51,12 +56,14 @@ def read_facts(bundles: Sequence[Path], results: Sequence[Path], evals: Sequence
         evals: files of `edge eval --json`.
 
     Raises:
-        InputError: a file is missing, none of these, or says what makes no sense.
+        InputError: a file is missing, named twice, none of these, or says what makes no sense.
     """
+    _refuse_twice("file of results", results)
+    _refuse_twice("evaluation", evals)
     timings: list[Timing] = []
     profiles: list[ProfileShare] = []
     for path in results:
-        top = load_document(path / "results.json" if path.is_dir() else path)
+        top = _load_results(path)
         command = top.get("command").text()
         if command == "bench":
             timings += _timings(top)
@@ -73,12 +80,12 @@ def read_facts(bundles: Sequence[Path], results: Sequence[Path], evals: Sequence
 
 
 def read_timings(path: Path) -> list[Timing]:
-    """Return the rows of what `edge bench --json` printed.
+    """Return the rows of what `edge bench --json` printed, or of a folder of its `--output`.
 
     Raises:
         InputError: it cannot be read, or is no such report.
     """
-    top = load_document(path)
+    top = _load_results(path)
     if (command := top.get("command")).value != "bench":
         command.refuse("bench: the output of `edge bench --json`")
     return list(_timings(top))
@@ -95,7 +102,11 @@ def read_qualities(path: Path) -> list[Quality]:
     Raises:
         InputError: it cannot be read, or is no such report.
     """
-    return list(_qualities(load_document(path)))
+    top = load_document(path)
+    command = top.get("command")
+    if not command.absent and command.value != "eval":
+        command.refuse("eval: the output of `edge eval --json`")
+    return list(_qualities(top))
 
 
 # --- manifests ------------------------------------------------------------------
@@ -190,6 +201,14 @@ def _trial(node: Node) -> Trial:
 
 
 # --- results --------------------------------------------------------------------
+
+
+def _load_results(path: Path) -> Node:
+    if not path.is_dir():
+        return load_document(path)
+    if not (path / RESULTS).exists():
+        raise InputError(f"folder `{shown(str(path))}` holds no {RESULTS}", hint="`edge bench --output` writes one")
+    return load_document(path / RESULTS)
 
 
 def _timings(top: Node) -> Iterator[Timing]:

@@ -110,7 +110,7 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     if any((row["infer"] or {}).get("count", 1000) < 662 and row["infer"] for row in rows):
         lines.append("-: too few runs for that percentile; `--seconds` makes more")
     machines = sorted({_machine(row) for row in report["rows"] if _machine(row)})
-    return [*dict.fromkeys(lines), *machines]
+    return list(map(printable, [*dict.fromkeys(lines), *machines]))
 
 
 def _machine(row: Mapping[str, Any]) -> str:
@@ -133,7 +133,8 @@ def _ms(value: float | None) -> str:
 
 
 def draw_table(head: Cells, rows: Sequence[Cells]) -> str:
-    """Return a table by Rich where it is installed, else in plain columns."""
+    """Return a table by Rich where it is installed, else in plain columns; no cell can drive a terminal."""
+    rows = [tuple(map(printable, row)) for row in rows]
     if importlib.util.find_spec("rich") is None:
         return _plain(head, rows)
     from rich import box
@@ -145,10 +146,10 @@ def draw_table(head: Cells, rows: Sequence[Cells]) -> str:
         numeric = name.endswith(("ms", "p50", "p90", "%", "MACs")) or name in ("threads", "load", "first", "MB")
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(cell.replace("[", r"\[") for cell in row))
+        drawn.add_row(*row)
     stream = io.StringIO()
     width = max(LEAST_WIDTH, shutil.get_terminal_size((160, 24)).columns)
-    Console(file=stream, width=width, color_system=None).print(drawn)
+    Console(file=stream, width=width, color_system=None, markup=False, emoji=False).print(drawn)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     return "\n".join(line for line in lines if line) + "\n"
 

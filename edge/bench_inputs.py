@@ -37,7 +37,7 @@ def find_artifacts(targets: Sequence[Path]) -> list[tuple[Artifact, Card]]:
             path
             for pattern in ("*", "*/*")
             for path in target.glob(pattern)
-            if path.suffix in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in path.parts[-2:])
+            if path.suffix in SUFFIXES and path.is_file() and not _hidden(path.relative_to(target))
         )
         if not inside:
             raise InputError(
@@ -52,6 +52,10 @@ def find_artifacts(targets: Sequence[Path]) -> list[tuple[Artifact, Card]]:
         card = read_card(path)
         found.append((Artifact.of(path, card), card))
     return found
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def write_source(card: Card, given: Path | None, folder: Path) -> tuple[Path, str] | None:

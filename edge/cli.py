@@ -125,10 +125,13 @@ def main(args: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words or os.environ.get("EDGE_DEBUG", "") not in ("", "0")
+    code = 0
     try:
         with _signals_raise():
             code = _invoke(words or ["--help"])
             sys.stdout.flush()  # a full disk shows here, while it can still be told
+    except BrokenPipeError:  # the reader, `head` for one, has had enough; what the verb had decided stands
+        _abandon_stdout()
     except BaseException as exc:  # every way out of a verb ends in one line and a code
         code = _explain(exc, debug, next((word for word in words if word in VERBS), ""))
         _abandon_stdout()
@@ -166,8 +169,6 @@ def _explain(exc: BaseException, debug: bool, verb: str) -> int:
     """Say on stderr what happened and return the exit code."""
     if isinstance(exc, SystemExit):
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-    if isinstance(exc, BrokenPipeError):  # the reader, `head` for one, has had enough
-        return 0
     if isinstance(exc, KeyboardInterrupt | click.Abort):
         return _say(EdgeError("interrupted"), 130)
     if isinstance(exc, _Terminated):

@@ -15,6 +15,7 @@ from .bench.gate import STAGES, Check, Gate, Subject, Verdict, checked
 from .bench.gate_accuracy import Loss, accuracy_check, read_report
 from .bench.gate_file import file_checks
 from .bench.gate_latency import latency_checks, slower_check
+from .bench.plan import MOST_S
 from .bench.report_facts import Timing
 from .bench.report_read import read_rows, read_timings
 from .gate_subjects import find_subjects, inspect_file
@@ -37,7 +38,7 @@ class Order:
         baseline: that files are compared with; None where none is given.
         updating: the files are to become the baseline: they are not compared with the old one.
         partial: budgets that match none of the files are passed over.
-        results: file of `edge bench --json`; None measures here.
+        results: file of `edge bench --json`, or folder of its `--output`; None measures here.
         report: file of `edge eval --json`; None judges here.
         data, samples: what is judged on; see `losses`.
         seconds, launches: of each measurement; see `measure`.
@@ -53,6 +54,10 @@ class Order:
     samples: int | None = None
     seconds: float | None = None
     launches: int = 3
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 <= self.seconds <= MOST_S:  # which NaN is not, either
+            raise InputError("`seconds` is out of range", expected=f"0 to {MOST_S:g} s", got=self.seconds)
 
 
 def run_gate(targets: Sequence[Path], config: Config, order: Order, progress: Progress) -> tuple[Gate, list[Subject]]:
@@ -73,6 +78,9 @@ def run_gate(targets: Sequence[Path], config: Config, order: Order, progress: Pr
     if not config.budgets:
         where = config.path or "edge.toml"
         raise InputError(f"`{where}` sets no budget", expected="[[budget]]", hint="docs/gates.md has one to begin with")
+    # What was given is read before minutes are spent on what was not.
+    rows = None if order.results is None else read_timings(order.results)
+    drops = None if order.report is None else read_report(order.report)
     everything = find_subjects(targets, config.budgets)
     subjects = [_without_baseline(one) if order.updating else one for one in everything if one.limits]
     if not subjects:
@@ -91,10 +99,10 @@ def run_gate(targets: Sequence[Path], config: Config, order: Order, progress: Pr
     fallen = {check.file for check in checks if check.verdict is Verdict.NO}
     standing = [subject for subject in subjects if subject.path.name not in fallen]
     if "accuracy" in order.stages:
-        checks += _accuracy(standing, order, progress)
+        checks += _accuracy(standing, order, drops, progress)
         clock.lap("accuracy")
     if "latency" in order.stages:
-        checks += _latency(standing, config, order, progress)
+        checks += _latency(standing, config, order, rows, progress)
         clock.lap("latency")
     later = [stage for stage in order.stages if stage != "file"]
     checks += [_skipped(one, later) for one in subjects if one not in standing and _has_limits(one, later)]
@@ -157,15 +165,16 @@ def _skipped(subject: Subject, stages: Sequence[str]) -> Check:
     return checked(subject, stages[0], ", ".join(dict.fromkeys(names)), Verdict.SKIPPED, why=why)
 
 
-def _accuracy(subjects: Sequence[Subject], order: Order, progress: Progress) -> list[Check]:
+def _accuracy(
+    subjects: Sequence[Subject], order: Order, drops: Mapping[str, Loss] | None, progress: Progress
+) -> list[Check]:
     wanted = [(subject, limit) for subject in subjects for limit in subject.limits if limit.name == "metric_drop"]
     if not wanted:
         return []
     found: Mapping[str, list[Loss | str]]
-    if order.report is not None:
-        told = read_report(order.report)
+    if order.report is not None and drops is not None:
         missing = f"`{order.report.name}` does not compare this file"
-        found = {one.artifact.sha256: [told.get(one.artifact.sha256, missing)] for one, _ in wanted}
+        found = {one.artifact.sha256: [drops.get(one.artifact.sha256, missing)] for one, _ in wanted}
     else:
         from .gate_losses import losses
 
@@ -177,15 +186,15 @@ def _accuracy(subjects: Sequence[Subject], order: Order, progress: Progress) -> 
     ]
 
 
-def _latency(subjects: Sequence[Subject], config: Config, order: Order, progress: Progress) -> list[Check]:
+def _latency(
+    subjects: Sequence[Subject], config: Config, order: Order, given: Sequence[Timing] | None, progress: Progress
+) -> list[Check]:
     timed = [(one, limit) for one in subjects for limit in one.limits if limit.name in LATENCIES]
     paired = [(one, limit) for one in subjects for limit in one.limits if limit.name == "slower_percent"]
     checks: list[Check] = []
-    rows: Sequence[Timing] = []
+    rows: Sequence[Timing] = given or []
     missing: Mapping[str, str] = {}
-    if timed and order.results is not None:
-        rows = read_timings(order.results)
-    elif timed:
+    if timed and given is None:
         from .gate_times import measure
 
         seconds, launches = order.seconds, order.launches

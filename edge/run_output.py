@@ -14,6 +14,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from .run_plan import PICTURE_FORMATS
 from .runtime.errors import InputError
 from .runtime.files import umask
@@ -29,6 +31,7 @@ __all__ = [
     "Recorder",
     "Tally",
     "json_line",
+    "print_result",
     "shown_name",
     "shown_text",
     "summary",
@@ -75,6 +78,16 @@ def shown_name(file: Path) -> str:
 def shown_text(text: str) -> str:
     """Return somebody's text as one line that cannot drive a terminal."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def print_result(text: str) -> None:
+    """Print what a verb found, with its exit code still to come: a reader who has left, `head` for one, changes none.
+
+    Raises:
+        OSError: it cannot be written for another reason, such as a full disk.
+    """
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(text)
 
 
 class Tally:

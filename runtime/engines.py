@@ -41,6 +41,7 @@ __all__ = [
     "noise_input",
     "open_engine",
     "pick_engine",
+    "quiet_stderr",
 ]
 
 Float32 = NDArray[np.float32]
@@ -138,7 +139,8 @@ def engines_for(path: str | os.PathLike[str], engine: str = "auto") -> tuple[str
     if engine == "auto":
         return tuple(name for name, (runs, _, _) in ENGINES.items() if runs is target)
     if ENGINES[engine][0] is not target:
-        raise InputError(f"engine `{engine}` does not run {target.value} files", hint="leave `--engine` out")
+        hint = "leave `--engine` out, or name other files"
+        raise InputError(f"engine `{engine}` does not run {target.value} files", hint=hint)
     return (engine,)
 
 
@@ -259,20 +261,20 @@ class LiteRtEngine:
     name = "litert"
 
     def __init__(self, path: Path, card: Card, *, threads: int = 1, verbose: bool = False) -> None:
-        with _importing(self.name), _quiet_stderr(not verbose):
+        with _importing(self.name), quiet_stderr(not verbose):
             from ai_edge_litert.interpreter import Interpreter
         self.version: str = importlib.metadata.version("ai-edge-litert")
         self.threads = threads
         self._file = path.name
         self._card = card
-        with _foreign(self._file, "LiteRT refused the file"), _quiet_stderr(not verbose):
+        with _foreign(self._file, "LiteRT refused the file"), quiet_stderr(not verbose):
             content = path.read_bytes()
             self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
         _check_single_input(self._file, [item["name"] for item in inputs])
         _check_tensor(self._file, "input", inputs[0]["dtype"], inputs[0]["shape"].tolist(), card.input.shape)
-        with _foreign(self._file, "LiteRT cannot plan the file"), _quiet_stderr(not verbose):
+        with _foreign(self._file, "LiteRT cannot plan the file"), quiet_stderr(not verbose):
             signatures: dict[str, dict[str, Any]] = self._interpreter.get_signature_list()
             chosen = _match_outputs(self._file, card, outputs, self._signature_tensors(signatures))
             for item in outputs:  # before memory is planned for them
@@ -293,7 +295,7 @@ class LiteRtEngine:
                 raise InputError("the engine is closed")
             try:  # as in `OnnxEngine.run`
                 if self._silent:
-                    with _quiet_stderr(True):
+                    with quiet_stderr(True):
                         arrays = self._invoke(self._interpreter, tensor)
                     self._silent = False
                 else:
@@ -435,7 +437,7 @@ def _wrapped(exc: Exception, file: str, what: str) -> EdgeError:
 
 
 @contextlib.contextmanager
-def _quiet_stderr(quiet: bool) -> Iterator[None]:
+def quiet_stderr(quiet: bool = True) -> Iterator[None]:
     """Send file descriptor 2 to nowhere meanwhile: LiteRT's native code logs there and has no switch for it."""
     if not quiet:
         yield

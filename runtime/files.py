@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -11,7 +12,7 @@ from typing import Any
 from .errors import InputError
 from .scratch import scratch_file, sweep
 
-__all__ = ["folders_with", "fsync", "read_json", "replace_durably", "umask", "write_whole"]
+__all__ = ["check_writable", "folders_with", "fsync", "read_json", "replace_durably", "umask", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -22,9 +23,12 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
         data: text is written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; the message names the file, which is as it was.
+        OSError: it cannot be written; the message names the file, which is as it was. A device or a pipe, such as
+            /dev/null, is never replaced.
     """
     final = Path(path)
+    if final.exists() and not final.is_file() and not final.is_dir():
+        raise OSError(errno.EINVAL, "a device or a pipe, and no file", str(final))
     prefix, suffix = f".{final.name[:64]}-", ".part"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +40,22 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
             replace_durably(unfinished, final)
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, str(final)) from exc
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that `write_whole` could not write, before the work whose outcome it is to hold.
+
+    Raises:
+        InputError: it is a folder, a device or a pipe, or the nearest folder above it that is there takes no files.
+    """
+    if path.exists() and not path.is_file():
+        got = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"cannot write `{path}`", expected="the name of a file", got=got)
+    folder = next(above for above in path.absolute().parents if above.exists())
+    if not folder.is_dir():
+        raise InputError(f"cannot write `{path}`", got=f"`{folder}`, which is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write `{path}`", got=f"folder `{folder}`, which takes no files from this user")
 
 
 def replace_durably(unfinished: Path, final: Path) -> None:

@@ -122,7 +122,7 @@ class Progress:
 
     def _show(self, at_once: bool = False) -> None:
         if self._shown is None:
-            self._shown = _RichBar(self._alive) if importlib.util.find_spec("rich") else _Line(self._began)
+            self._shown = _RichBar(self._began, self._alive) if importlib.util.find_spec("rich") else _Line(self._began)
         self._shown.show(self._what, self._done, self._total, self._left(), self._note, at_once)
 
     def _left(self) -> str:
@@ -158,7 +158,7 @@ class _Display(Protocol):
 
 
 class _RichBar:
-    def __init__(self, alive: bool) -> None:
+    def __init__(self, began: float, alive: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.table import Column
@@ -184,6 +184,7 @@ class _RichBar:
             redirect_stderr=True,  # what others say goes above the bar
         )
         self._task = self._bar.add_task("", total=None, count="", note="")
+        self._bar.tasks[0].start_time = began  # not when there was something to show first
         self._next = 0.0
 
     def show(self, what: str, done: int, total: int | None, left: str, note: str, at_once: bool) -> None:

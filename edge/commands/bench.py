@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from ..run_output import print_result
 from ..runtime.errors import DeviceError, InconclusiveError, InputError
-from ..runtime.files import write_whole
+from ..runtime.files import check_writable, write_whole
 from ..runtime.progress import Progress
 
 __all__ = ["command"]
 
 SCHEMA = 1
+# What else is not measured in rows, and the options that it listens to; the others would be passed over in silence.
+OWN_OPTIONS = {"compare": ("engine",), "self_test": ("engine",), "profile": ("draw",)}
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -172,19 +176,26 @@ def command(
         edge bench pose-int8.tflite --strict --output runs/strict
     """
     from .. import __version__
+    from ..bench.config import read_config
     from ..bench.matrix import Job, best, run_matrix, variants
     from ..bench.plan import Plan
     from ..bench.predicted import predicted_rows
     from ..bench.saved import SavedLaunches
-    from ..bench_devices import Phone, default_threads, is_phone, on_own_samples, open_device, runs_on
+    from ..bench_devices import ANDROID, Phone, default_threads, is_phone, on_own_samples, open_device, runs_on
     from ..bench_inputs import find_artifacts, write_source
     from ..runtime.isolate import guard
 
     if compare + self_test + profile > 1:
         raise InputError("`--compare`, `--self-test` and `--profile` are one at a time")
-    if draw is not None and not (profile and draw.suffix == ".svg"):
-        raise InputError("`--draw` writes the picture of `--profile`", expected="FILE.svg", got=draw.name)
+    if draw is not None and not profile:
+        raise InputError("`--draw` writes the picture of `--profile`, which is not there")
+    if draw is not None and draw.suffix != ".svg":
+        raise InputError("`--draw` writes an SVG picture", expected="FILE.svg", got=draw.name)
+    for out in (junit, draw, None if output is None else output / "results.json"):
+        if out is not None:
+            check_writable(out)
     if compare or self_test or profile:
+        _refuse_strangers("compare" if compare else "self_test" if self_test else "profile")
         report = (
             _self_test(targets, engine)
             if self_test
@@ -206,13 +217,21 @@ def command(
     )
     if len(set(devices)) != len(devices):
         raise InputError("a device is named twice", got=", ".join(devices))
+    if config is not None:
+        read_config(config)  # a wrong name is wrong for the host, too, which needs none
+    if serial and ANDROID not in devices:
+        raise InputError(
+            "`--serial` is of the device `android`",
+            got=f"--device {', '.join(devices)}",
+            hint="a phone of edge.toml has its serial there",
+        )
     found = find_artifacts(targets)
     phone = Phone(serial=serial or "", app=app, apk=apk)
     shown = Progress("measuring", lines=False)
     click.get_current_context().call_on_close(shown.close)  # opening a device may tell something, and fail
     opened = {name: open_device(name, config, evidence == "measured", shown.step, phone) for name in devices}
     if phone != Phone() and not any(is_phone(device) for device in opened.values()):
-        raise InputError("`--serial`, `--app` and `--apk` are of phones", got=f"--device {', '.join(devices)}")
+        raise InputError("`--app` and `--apk` are of phones", got=f"--device {', '.join(devices)}")
     if pin and any(is_phone(device) for device in opened.values()):
         raise InputError("an Android app cannot be held to CPUs", hint="leave `--pin` out")
     for artifact, card in found:
@@ -258,12 +277,27 @@ def command(
 
         write_whole(junit, as_junit(report))
     if as_json:
-        click.echo(json.dumps(report, allow_nan=False))
+        print_result(json.dumps(report, allow_nan=False))
     else:
         from ..bench.show import table
 
-        click.echo(table(report))
+        print_result(table(report))
     _judge(report["rows"])
+
+
+def _refuse_strangers(mode: str) -> None:
+    """Refuse options that a mode passes over, lest its answer be taken for that of another device, or be waited for."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and name not in ("targets", "as_json", mode, *OWN_OPTIONS[mode]):
+            own = " or ".join(f"--{word}" for word in (*OWN_OPTIONS[mode], "json"))
+            raise InputError(
+                f"`{option.opts[0]}` means nothing to `--{mode.replace('_', '-')}`",
+                expected=f"{own} beside it",
+                hint="it runs on this machine, on one thread",
+            )
 
 
 def _judge(rows: Sequence[dict[str, Any]]) -> None:

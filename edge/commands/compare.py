@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..run_output import shown_name, shown_text
+from ..run_output import print_result, shown_name, shown_text
 from ..runtime.errors import InconclusiveError, InputError
 from ..runtime.progress import Progress
 
@@ -77,7 +77,7 @@ def command(first: str, second: str, db: Path, engine: str, pairs: int, across_e
             expected="two of a kind",
             hint="measure the artifact first",
         )
-    click.echo(json.dumps({"schema": SCHEMA, "command": "compare", **report}, allow_nan=False) if as_json else text)
+    print_result(json.dumps({"schema": SCHEMA, "command": "compare", **report}, allow_nan=False) if as_json else text)
     if isinstance(sides[0], _Stored) and all(pair["refused"] for pair in report["pairs"]):
         reasons = [pair["refused"] for pair in report["pairs"]]
         raise InconclusiveError(
@@ -124,7 +124,7 @@ def _compare_stored(first: _Stored, second: _Stored, across: bool) -> tuple[dict
     from ..bench.run_facts import run_facts
     from ..bench.stored import compare_documents
 
-    facts = [run_facts(side.document) for side in (first, second)]
+    facts = [run_facts(side.document, side.name) for side in (first, second)]
     if facts[0].kind != facts[1].kind:
         raise InconclusiveError(
             "nothing can be said of results of two kinds", expected="two of one verb",

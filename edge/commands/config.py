@@ -85,7 +85,8 @@ def _told(config: Config) -> str:
         where = f"{facts['device']}, {facts['threads']} threads, {facts['evidence']}" if "device" in facts else "-"
         limits = ", ".join(f"{name} {_number(value)}" for name, value in facts["limits"].items())
         rows.append((str(budget.line), budget.model, budget.variant, where, limits))
-    lines = [f"defaults: {', '.join(f'{key} {value}' for key, value in dataclasses.asdict(config.defaults).items())}"]
+    defaults = ", ".join(f"{key} {value or '-'}" for key, value in dataclasses.asdict(config.defaults).items())
+    lines = [f"defaults: {defaults}"]
     lines += [f"device {one.name}: {one.kind} at {one.ssh or one.adb}" for one in config.devices.values()]
     return "\n".join([*lines, draw_table(("line", "model", "variant", "where", "limits"), rows).rstrip()])
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..run_output import shown_name, write_picture
+from ..run_output import print_result, shown_name, write_picture
 from ..run_plan import PICTURE_FORMATS
 from ..runtime.errors import InputError
 from ..runtime.progress import Progress
@@ -92,9 +92,9 @@ def check(
     if as_json:
         values = {name: report.to_dict() for name, report in reports.items()}
         head = {"schema": SCHEMA, "where": where, "family": family, "broken": broken, "faults": faults}
-        click.echo(json.dumps({**head, "splits": values}, allow_nan=False))
+        print_result(json.dumps({**head, "splits": values}, allow_nan=False))
     else:
-        click.echo(_safe("\n".join(line for name, report in reports.items() for line in _lines(name, report))))
+        print_result(_safe("\n".join(line for name, report in reports.items() for line in _lines(name, report))))
     if broken == sum(report.samples for report in reports.values()):
         raise InputError(f"`{where}` cannot be used: every sample is broken")
     return 1 if broken or faults else 0

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from ..run_output import print_result
 from ..runtime.errors import InputError
 from ..runtime.trust import cache_folder
 
@@ -70,9 +71,9 @@ def command(as_json: bool) -> None:
     bad = [check for check in checks if check.state == "bad"]
     if as_json:
         report = {"schema": 1, "fit": not bad, "checks": [dataclasses.asdict(check) for check in checks]}
-        click.echo(json.dumps(report, allow_nan=False))
+        print_result(json.dumps(report, allow_nan=False))
     else:
-        click.echo(_table(checks))
+        print_result(_table(checks))
     if bad:
         names = ", ".join(check.name for check in bad[:5])
         raise InputError(f"not fit for `edge run`: {names}", hint=next((c.hint for c in bad if c.hint), "see above"))

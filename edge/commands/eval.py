@@ -13,6 +13,7 @@ import click
 
 from ..judging import family_of, is_artifact, open_candidate
 from ..models.data.open import SYNTHETIC
+from ..run_output import print_result
 from ..runtime.errors import GateError, InputError
 from ..runtime.progress import Progress
 from ..runtime.trust import file_digest
@@ -118,9 +119,9 @@ def command(
     for note in _notes(targets, cards, metrics):
         click.echo(f"note: {note}", err=True)
     if as_json:
-        click.echo(json.dumps(_report(targets, cards, metrics, drops, where, split, seed), allow_nan=False))
+        print_result(json.dumps(_report(targets, cards, metrics, drops, where, split, seed), allow_nan=False))
     else:
-        click.echo(_table(targets, metrics, drops))
+        print_result(_table(targets, metrics, drops))
     for target, metric in zip(targets, metrics, strict=True):
         if least is not None and metric.value < least:
             raise GateError(

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from ..run_output import print_result
 from ..runtime.errors import EdgeError, InputError, one_line
 from ..runtime.progress import Progress
 
@@ -136,12 +137,12 @@ def command(
                 failed.append((request.name, exc))
                 progress.line(f"{request.name}: {one_line(exc)}")
     if as_json:
-        click.echo(json.dumps({"schema": 1, "bundles": [outcome.manifest for outcome in outcomes]}, allow_nan=False))
+        print_result(json.dumps({"schema": 1, "bundles": [outcome.manifest for outcome in outcomes]}, allow_nan=False))
     elif outcomes:
         from ..export.table import render
 
-        click.echo(render([outcome.manifest for outcome in outcomes]))
-        click.echo(_closing(outcomes, output, time.perf_counter() - start))
+        print_result(render([outcome.manifest for outcome in outcomes]))
+        print_result(_closing(outcomes, output, time.perf_counter() - start))
     if failed:
         first = failed[0][1]
         raise type(first)(f"{len(failed)} of {len(requests)} exports failed: {', '.join(name for name, _ in failed)}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..run_output import print_result
 from ..runtime.errors import InputError
 from ..runtime.progress import Progress
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not import
+COMPARED = {"file": "same_output", "accuracy": "metric_drop", "latency": "slower_percent"}  # with the baseline
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -53,7 +56,7 @@ STAGES = ("file", "accuracy", "latency")  # of `bench.gate`, which help need not
     "--results",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Latencies that `edge bench --json` printed.  [default: measured now]",
+    help="Latencies that `edge bench --json` printed, or a folder of its --output.  [default: measured now]",
 )
 @click.option(
     "--report",
@@ -124,13 +127,19 @@ def command(
     from ..bench.config import read_config
     from ..bench.gate import raise_for
     from ..gate_run import Order, run_gate
+    from ..runtime.files import check_writable
 
     if not path.exists():
         raise InputError(f"there is no `{path}`", hint="docs/gates.md has one to begin with, or name it with --config")
     config = read_config(path)
-    accepted = _baseline(config, baseline, update, reason)
+    step = os.environ.get("GITHUB_STEP_SUMMARY")
+    for out in (junit, summary, Path(step) if step else None):
+        if out is not None:
+            check_writable(out)
+    chosen = [stage for stage in STAGES if stage in (stages or STAGES)]
+    accepted = _baseline(config, baseline, chosen, update, reason)
     order = Order(
-        stages=[stage for stage in STAGES if stage in (stages or STAGES)],
+        stages=chosen,
         baseline=None if update else accepted,
         updating=update,
         partial=partial,
@@ -146,7 +155,7 @@ def command(
     told = _tell(gate, path, junit=junit, summary=summary, annotations=annotations)
     # `##[` may begin a command of a runner anywhere in a line; in JSON it can be written otherwise.
     found = json.dumps({**gate.to_dict(), "config": str(path)}, allow_nan=False).replace("##[", "##\\u005b")
-    click.echo(found if as_json else told)
+    print_result(found if as_json else told)
     raise_for(gate, path.name)
     if update:
         from ..gate_baseline import check_reason, write_baseline
@@ -163,8 +172,11 @@ def _folder(config: Config, named: Path | None) -> Path | None:
     return config.beside(config.defaults.baseline) if config.defaults.baseline else None
 
 
-def _baseline(config: Config, named: Path | None, update: bool, reason: str | None) -> Any:
-    """Return the baseline to compare with; of one that is to be written, refuse early what would be refused late."""
+def _baseline(config: Config, named: Path | None, stages: Sequence[str], update: bool, reason: str | None) -> Any:
+    """Return the baseline to compare with; of one that is to be written, refuse early what would be refused late.
+
+    One that `edge.toml` names may be still to come, as long as nothing is compared with it.
+    """
     from ..bench.baseline import read_baseline
     from ..gate_baseline import check_reason, clear_leftovers, open_baseline
 
@@ -180,7 +192,10 @@ def _baseline(config: Config, named: Path | None, update: bool, reason: str | No
         return open_baseline(folder)
     if reason is not None:
         raise InputError("`--reason` is for `--update`")
-    return None if folder is None else read_baseline(folder)
+    compared = any(COMPARED[stage] in budget.limits for stage in stages for budget in config.budgets)
+    if folder is None or (named is None and not compared and not folder.exists()):
+        return None
+    return read_baseline(folder)
 
 
 def _data(config: Config) -> str:
@@ -200,6 +215,7 @@ def _tell(gate: Gate, config: Path, *, junit: Path | None, summary: Path | None,
     if summary is not None:
         write_whole(summary, as_markdown(gate))
     if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+        Path(step).parent.mkdir(parents=True, exist_ok=True)
         with open(step, "a", encoding="utf-8") as stream:
             stream.write(as_markdown(gate))
     wanted = annotations or ("github" if os.environ.get("GITHUB_ACTIONS") == "true" else "none")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..run_output import shown_name, shown_text
+from ..run_output import print_result, shown_name, shown_text
 from ..runtime.errors import InputError
 from ..runtime.files import folders_with, write_whole
 from ..runtime.progress import Progress
@@ -276,7 +276,7 @@ def check(db: Path, as_json: bool) -> int:
     if as_json:
         _print({"command": "history check", "runs": count, "findings": lines})
     else:
-        click.echo("\n".join(map(shown_text, lines)) or f"{count} runs, all well")
+        print_result("\n".join(map(shown_text, lines)) or f"{count} runs, all well")
     return 1 if lines else 0
 
 
@@ -400,7 +400,8 @@ def _lines(run: Run) -> list[tuple[str, ...]]:
                 shown_text(row.status if row.status not in ("complete", "predicted") else run.note[:30]),
             )
         )
-    return lines
+    empty = (str(run.id), run.kind, run.added[:16].replace("T", " "), *("-",) * (len(COLUMNS) - 4), "no rows")
+    return lines or [empty]
 
 
 def _series(one: Series) -> dict[str, Any]:
@@ -422,4 +423,4 @@ def _threads(count: int | None) -> str | None:
 
 
 def _print(values: dict[str, Any]) -> None:
-    click.echo(json.dumps({"schema": SCHEMA, **values}, allow_nan=False))
+    print_result(json.dumps({"schema": SCHEMA, **values}, allow_nan=False))

@@ -127,18 +127,19 @@ def command(
 def _limits_of(config: Path | None, max_bytes: float | None, max_ms: float | None, max_drop: float | None) -> LimitsOf:
     """Return what gives each file its budget: the only place that knows where budgets come from."""
     from ..bench.config import read_config
+    from ..bench.json_values import shown
     from ..bench.report_limits import Given, limits_for
 
-    budgets = read_config(config).budgets
+    budgets, file = read_config(config).budgets, CONFIG if config is None else shown(config.name)
     given = Given(max_bytes=max_bytes, max_ms=max_ms, max_drop_points=max_drop)
-    return lambda bundle, variant: limits_for(bundle, variant, budgets, given)
+    return lambda bundle, variant: limits_for(bundle, variant, budgets, given, file)
 
 
 def _lines(told: dict[str, Any]) -> str:
     lines = []
     for model in told["models"]:
         pick = "no file passes" if model["ship"] is None else f"{model['ship']} ({model['verdict']})"
-        lines.append(f"{model['model']}: {pick}")
+        lines.append(f"{model['name']}: {pick}")
     lines += [f"left out: {line}" for line in told["left_out"]]
     return "\n".join([*lines, f"{told['out']}: {told['bytes']:,} bytes"])
 

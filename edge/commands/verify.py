@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..run_output import shown_name, shown_text
+from ..run_output import print_result, shown_name, shown_text
 from ..runtime.errors import EdgeError, InputError, MissingExtraError
-from ..runtime.files import folders_with, write_whole
+from ..runtime.files import check_writable, folders_with, write_whole
 from ..runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def command(
     folders = [one for folder in bundles for one in folders_with(folder, MANIFEST) or [folder]]
     if len(folders) > 1 and (checkpoint is not None or sbom is not None):
         raise InputError("`--checkpoint` and `--sbom` are of one bundle", got=f"{len(folders)} bundles")
+    if sbom is not None:
+        check_writable(sbom)
     found = []
     with Progress("verifying", lines=False, alive=True) as progress:
         for number, folder in enumerate(folders):
@@ -75,7 +77,7 @@ def command(
                 _tell(result)
     if as_json:
         values = {"ok": not any(one.findings for one in found), "bundles": [one.to_dict() for one in found]}
-        click.echo(json.dumps({"schema": SCHEMA, "command": "verify", **values}, allow_nan=False))
+        print_result(json.dumps({"schema": SCHEMA, "command": "verify", **values}, allow_nan=False))
     if any(one.findings for one in found):
         count = sum(len(one.findings) for one in found)
         raise EdgeError(
@@ -114,9 +116,9 @@ def _tell(result: Verification) -> None:
     """Print findings, what was not checked, and what was."""
     label = shown_name(result.bundle)
     for one in result.findings:
-        click.echo(shown_text(f"{label}/{one.file}: {one.check}: {one.message}"))
+        print_result(shown_text(f"{label}/{one.file}: {one.check}: {one.message}"))
     for one in result.not_checked:
-        click.echo(shown_text(f"{label}/{one.file}: not checked: {one.check}: {one.message}"))
+        print_result(shown_text(f"{label}/{one.file}: not checked: {one.check}: {one.message}"))
     done = ", ".join(f"{count} {check}" for check, count in result.checked.items() if count)
     verdict = f"{len(result.findings)} findings" if result.findings else "as its manifest says"
-    click.echo(f"{label}: {verdict} (held: {done or 'nothing'})")
+    print_result(f"{label}: {verdict} (held: {done or 'nothing'})")

@@ -253,6 +253,16 @@ def test_results_of_other_files_are_named_and_left_out(tmp_path: Path) -> None:
     assert "1 timings of other files: other.onnx" in render(made)
 
 
+def test_two_exports_of_one_model_go_by_their_folders(tmp_path: Path) -> None:
+    bundles = [write_bundle(tmp_path / when) for when in ("monday", "tuesday")]
+
+    made = build_page(read_facts([*bundles, write_bundle(tmp_path, "other")], [], []), limits)
+
+    names = [f"net ({bundles[0]})", f"net ({bundles[1]})", "other"]
+    assert [model["name"] for model in made.summary["models"]] == names
+    assert [model["name"] for model in made.values["models"]] == names
+
+
 def test_headings_go_down_one_step_at_a_time_from_a_single_first(page: str) -> None:
     levels = [int(tag[1]) for tag, _ in Reader(page).tags if re.fullmatch("h[1-6]", tag)]
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bench.json_values import MOST_TEXT, shown
-from edge.bench.report_read import find_bundles, read_facts
+from edge.bench.report_read import find_bundles, read_facts, read_qualities
 from edge.runtime.errors import InputError, one_line
 
 from .report_help import evaluation, manifest, predicted, profile, results, row, write_bundle, write_json
@@ -158,8 +158,11 @@ def test_results_of_another_command_and_missing_files_are_refused(tmp_path: Path
         read_facts([], [other], [])
     with pytest.raises(InputError, match=r"cannot read `none\.json`, got No such file"):
         read_facts([], [tmp_path / "none.json"], [])
-    with pytest.raises(InputError, match=r"cannot read `results\.json`"):
+    with pytest.raises(InputError, match=rf"folder `{tmp_path}` holds no results\.json"):
         read_facts([], [tmp_path], [])
+    bench = write_json(tmp_path / "b.json", results([row("a.onnx")]))
+    with pytest.raises(InputError, match=r"`b\.json`: `command` is malformed, expected eval: .*got 'bench'"):
+        read_qualities(bench)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from edge.bench_inputs import find_artifacts
 from edge.cli import main
 from edge.commands.bench import command
 from edge.runtime.errors import DeviceError
@@ -124,6 +125,16 @@ def test_what_was_kept_is_not_measured_again(bundle: Path, tmp_path: Path) -> No
         (["{onnx}", "--input", "none.png"], 2, "none.png"),
         (["{onnx}", "--compare"], 2, "takes two artifacts"),
         (["{onnx}", "{onnx}", "--self-test"], 2, "takes one artifact"),
+        (["{onnx}", "{onnx}", "--compare", "--device", "android"], 2, "`--device` means nothing to `--compare`"),
+        (["{onnx}", "--self-test", "--output", "here"], 2, "`--output` means nothing to `--self-test`"),
+        (["{onnx}", "--profile", "--threads", "4"], 2, "means nothing to `--profile`, expected --draw or --json besi"),
+        (["{onnx}", "--config", "none.toml"], 2, "cannot read `none.toml`"),
+        (["{onnx}", "--draw", "layers.svg"], 2, "`--draw` writes the picture of `--profile`, which is not there"),
+        (["{onnx}", "--profile", "--draw", "layers.png"], 2, "expected FILE.svg, got layers.png"),
+        (["{onnx}", "--profile", "--draw", "{onnx}/layers.svg"], 2, "one.onnx`, which is no folder"),
+        (["{onnx}", "--junit", "."], 2, "cannot write `.`, expected the name of a file, got a folder"),
+        (["{onnx}", "--output", "{onnx}"], 2, "one.onnx`, which is no folder"),
+        (["{onnx}", "--device", "moon", "--serial", "X"], 2, "`--serial` is of the device `android`, got"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -147,8 +158,23 @@ def test_bad_input_is_one_line(
     assert says in line
 
 
+def test_a_hidden_folder_is_searched_where_it_is_named_and_passed_over_where_it_is_not(
+    write_onnx: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfinished = tmp_path / ".models" / ".run-1"
+    unfinished.mkdir(parents=True)
+    write_onnx("a.onnx").rename(tmp_path / ".models" / "a.onnx")
+    write_onnx("b.onnx").rename(unfinished / "b.onnx")
+
+    assert [artifact.path.name for artifact, _ in find_artifacts([tmp_path / ".models"])] == ["a.onnx"]
+    assert [artifact.path.name for artifact, _ in find_artifacts([unfinished])] == ["b.onnx"]
+    monkeypatch.chdir(unfinished)
+    assert [artifact.path.name for artifact, _ in find_artifacts([Path("..")])] == ["a.onnx"]
+
+
 def test_two_files_are_compared_in_pairs(write_onnx: Callable[..., Path]) -> None:
-    done = bench(write_onnx("a.onnx"), write_onnx("b.onnx"), "--compare", "--json")
+    words = map(str, (write_onnx("a.onnx"), write_onnx("b.onnx"), "--compare", "--json"))
+    done = CliRunner().invoke(command, list(words), catch_exceptions=False)
     told: dict[str, Any] = json.loads(done.stdout)
 
     assert told["files"] == ["a.onnx", "b.onnx"]
@@ -159,7 +185,7 @@ def test_two_files_are_compared_in_pairs(write_onnx: Callable[..., Path]) -> Non
 
 
 def test_a_self_test_says_what_comparisons_here_are_worth(write_onnx: Callable[..., Path]) -> None:
-    done = bench(write_onnx(), "--self-test", "--json")
+    done = CliRunner().invoke(command, [str(write_onnx()), "--self-test", "--json"], catch_exceptions=False)
     told = json.loads(done.stdout)
 
     assert (told["same"], told["slower"]) == (20, 20)
@@ -190,6 +216,15 @@ def test_an_interrupt_ends_the_worker_and_keeps_what_was_complete(bundle: Path, 
     assert not list(out.glob("launches/.part-*"))
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_a_profile_of_cut_files_keeps_the_engines_own_words_to_itself(chain: Path) -> None:
+    command = [sys.executable, "-m", "edge", "bench", str(chain), "--profile", "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+    assert len(json.loads(done.stdout)["profiles"][0]["layers"]) == 3
+    assert done.stderr == ""
 
 
 def test_a_pi_that_is_not_there_is_predicted_and_says_so(chain: Path) -> None:

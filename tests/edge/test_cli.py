@@ -328,6 +328,35 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         assert (done.returncode, err.read()) == (0, "")
 
 
+JUDGE = """
+import sys, types
+import click
+from edge import cli
+from edge.run_output import print_result
+
+def judge():
+    print_result("no")
+    return 1
+
+module = types.ModuleType("edge.commands.judge")
+module.command = click.Command("judge", callback=judge)
+sys.modules[module.__name__] = module
+cli.VERBS["judge"] = "Judge."
+sys.exit(cli.main(["judge"]))
+"""
+
+
+def test_a_reader_that_leaves_early_takes_no_verdict_with_it() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", JUDGE], stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+    )
+    os.close(write)
+
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout_is_a_resource_error() -> None:
     with open("/dev/full", "w") as full:

@@ -104,6 +104,15 @@ def test_what_cannot_be_said_is_code_6(say: Say) -> None:
     assert "two kinds" in err
 
 
+def test_of_two_results_the_malformed_one_is_named(say: Say) -> None:
+    write("good.json", bench_document())
+    write("bad.json", {**bench_document(), "rows": [{}]})
+
+    for names in (("good.json", "bad.json"), ("bad.json", "good.json")):
+        code, _, err = say("compare", *names)
+        assert (code, err.startswith("error: `bad.json`: `rows[0]")) == (2, True), err
+
+
 def test_what_is_none_is_refused_with_code_2(say: Say, write_onnx: Callable[..., Path]) -> None:
     write("a.json", bench_document())
     Path("empty").mkdir()

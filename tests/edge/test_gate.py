@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -266,6 +269,12 @@ def test_an_update_writes_files_hashes_and_reasons_whole(demo: Path, capsys: pyt
         (["bundle", "--reason", "x"], "`--reason` is for `--update`"),
         (["bundle", "--stage", "latency", "--results", "none.json"], "cannot read `none.json`"),
         (["bundle", "--stage", "latency", "--results", "edge.toml"], "`edge.toml` is no JSON"),
+        (["bundle", "--results", "songs"], "folder `songs` holds no results.json; hint: `edge bench --output`"),
+        (["bundle", "--stage", "file", "--results", "none.json"], "cannot read `none.json`"),
+        (["bundle", "--stage", "file", "--report", "none.json"], "cannot read `none.json`"),
+        (["bundle", "--stage", "file", "--seconds", "nan"], "`seconds` is out of range, expected 0 to 86400 s"),
+        (["bundle", "--junit", "songs"], "cannot write `songs`, expected the name of a file, got a folder"),
+        (["bundle", "--summary", "edge.toml/gate.md"], "edge.toml`, which is no folder"),
         (
             ["bundle", "--stage", "accuracy", "--report", "bundle/manifest.json"],
             "`manifest.json`: `targets` is malformed",
@@ -349,11 +358,49 @@ def test_ci_systems_get_markdown_annotations_and_junit(
     assert not list((demo / "out").glob(".*"))
 
 
+def test_a_no_is_a_no_for_a_reader_that_has_left(demo: Path) -> None:
+    add(demo, 'variant = "fp16"\nsize_bytes = 1')
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "edge", "gate", "bundle", "--stage", "file"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(write)
+
+    assert (done.returncode, "checks say no" in done.stderr) == (3, True)
+
+
+def test_a_summary_that_cannot_be_written_is_told_before_anything_is_checked(
+    demo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(demo / "songs"))
+
+    code, out, err = gate(capsys, "--stage", "file", "--junit", "gate.xml")
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: cannot write `{demo / 'songs'}`")
+    assert not (demo / "gate.xml").exists()
+
+
+def test_a_baseline_may_be_still_to_come_where_nothing_is_compared_with_it(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(demo / "accepted")
+
+    assert gate(capsys, "--stage", "file")[0] == 0
+    for words in (["--stage", "accuracy"], ["--stage", "latency"], ["--stage", "file", "--baseline", "accepted"]):
+        code, _, err = gate(capsys, *words)
+        assert (code, "there is no baseline in `accepted`" in err) == (2, True)
+    add(demo, 'variant = "fp16"\nsame_output = true')
+    assert gate(capsys, "--stage", "file")[0] == 2
+
+
 def test_a_config_is_shown_checked_and_described(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "check"]) == 0
     assert capsys.readouterr().out == "edge.toml: 0 devices and 2 budgets, nothing wrong\n"
     assert cli.main(["config", "show"]) == 0
-    assert "host, 1 threads, measured" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "host, 1 threads, measured" in shown
+    assert shown.startswith("defaults: device host, threads 1, baseline accepted, samples -, data songs\n")
     assert cli.main(["config", "show", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [budget["line"] for budget in told["budgets"]] == [5, 12]

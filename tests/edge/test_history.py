@@ -62,6 +62,15 @@ def test_results_evaluations_and_bundles_are_kept_listed_and_shown(say: Say) -> 
     assert say("history", "check") == (0, "3 runs, all well\n", "")
 
 
+def test_a_run_without_a_row_is_listed_all_the_same(say: Say) -> None:
+    write("none.json", {**bench_document(), "rows": []})
+    assert say("history", "add", "none.json")[1] == "run 1: none.json\n"
+
+    line = say("history", "list")[1].splitlines()[-1].split()
+
+    assert (line[0], line[1], line[-2:]) == ("1", "bench", ["no", "rows"])
+
+
 def test_the_commit_is_kept_where_there_is_one(say: Say) -> None:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "x"]):

@@ -195,6 +195,9 @@ def test_a_link_is_replaced_and_not_written_through(report: Run, tmp_path: Path)
             ["net", "--eval", "net/manifest.json"],
             "error: `manifest.json`: `targets` is malformed, expected a list",
         ),
+        (["net", "--eval", "net", "--eval", "net"], "error: evaluation `net` is named twice"),
+        (["net", "--results", "net"], "error: folder `net` holds no results.json; hint: `edge bench --output`"),
+        (["net", "--results", "net", "--results", "net"], "error: file of results `net` is named twice"),
         (["net", "--pictures", "none"], "error: `none` is no folder"),
         (["net", "--pictures", "net"], "error: folder `net` holds no picture or sound that can be read"),
         (["net", "--out", "a/b.html"], "error: there is no folder `a`"),
@@ -241,6 +244,7 @@ def test_budgets_come_from_edge_toml_as_for_the_gate(report: Run, tmp_path: Path
     assert verdicts() == ["inconclusive", "no", "inconclusive"]
     assert "edge.toml line 3" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert verdicts("--config", tmp_path / "other.toml") == ["no"] * 3
+    assert "other.toml line 2" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert verdicts("--max-bytes", "2e6") == ["inconclusive"] * 3
 
     (tmp_path / "edge.toml").write_text("[[budget]]\nsize_bites = 1\n")

@@ -250,7 +250,7 @@ def test_pipelines_that_load_at_a_time_leave_stderr_as_it_was(capfd: pytest.Capt
     def device() -> int:
         return os.fstat(2).st_rdev
 
-    first, second = engines._quiet_stderr(True), engines._quiet_stderr(True)
+    first, second = engines.quiet_stderr(), engines.quiet_stderr()
     first.__enter__()
     silent[0] = device() == os.stat(os.devnull).st_rdev
     second.__enter__()

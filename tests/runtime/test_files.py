@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.runtime.files import umask, write_whole
+from edge.runtime.errors import InputError
+from edge.runtime.files import check_writable, umask, write_whole
 
 
 def test_text_and_bytes_take_the_place_of_what_was_there(tmp_path: Path) -> None:
@@ -40,6 +41,33 @@ def test_what_cannot_take_its_place_leaves_nothing_behind(tmp_path: Path) -> Non
         write_whole(tmp_path / "a.json", "{}")
 
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(OSError, match="a device or a pipe"):
+        write_whole(pipe, "{}")
+
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_what_could_not_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("")
+
+    for path, says in (
+        (tmp_path, "expected the name of a file, got a folder"),
+        (tmp_path / "pipe", "got a device or a pipe"),
+        (tmp_path / "file" / "a" / "b.json", f"got `{tmp_path / 'file'}`, which is no folder"),
+    ):
+        with pytest.raises(InputError, match=says):
+            check_writable(path)
+    for path in (tmp_path / "file", tmp_path / "new" / "er" / "a.json"):
+        check_writable(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "pipe"]  # it has looked, and made nothing
 
 
 def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:

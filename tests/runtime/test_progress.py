@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -176,6 +177,19 @@ def test_nothing_is_drawn_before_there_is_something_to_say(monkeypatch: pytest.M
         pass
 
     assert stderr.getvalue() == ""
+
+
+def test_time_runs_from_the_start_of_the_work_and_not_from_that_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    stderr = terminal(monkeypatch, rich=True)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(module, "monotonic", lambda: monotonic() - 75)
+        progress = Progress("measuring", 4)
+
+    with progress:
+        progress.at(1)
+
+    assert re.search(r"0:01:\d\d", stderr.getvalue())
 
 
 def test_no_module_draws_a_line_of_its_own() -> None:
