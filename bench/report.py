@@ -12,7 +12,7 @@ library wrote. The same inputs give the same bytes: dates are those of the input
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,12 @@ from .gate import Verdict
 from .json_values import shown
 from .judge_latency import where
 from .report_facts import Bundle, Facts, LayerShare, ProfileShare, Quality, Timing, Variant
-from .report_judge import Judgement, LimitsOf, Point, choose, judge, of_file, points, quickest
+from .report_judge import Judgement, LimitsOf, choose, judge, of_file, points
 from .report_limits import Limits
 from .report_overlays import Overlay, embed
-from .report_plots import (
-    FAR,
-    MOST_LINES,
-    MOST_ROWS,
-    Budgets,
-    budgets_of,
-    in_bytes,
-    in_ms,
-    latency_plot,
-    metric_plot,
-    pareto_plot,
-    stages_plot,
-)
+from .report_plots import in_bytes, in_ms
+from .report_times import latencies, planes, remarks, timing_row
+from .report_words import NO_FIGURE, counted, maybe_ms, minus, short_name, unique
 
 __all__ = ["MAX_BYTES", "Page", "build_page", "render"]
 
@@ -44,7 +34,6 @@ FOLDER = Path(__file__).parent / "report_page"
 MAX_BYTES = 1_500_000  # of the whole page
 SLACK = 20_000  # markup around the pictures
 MOST_LAYERS = 12  # shown before the rest is folded away
-NO_FIGURE = "\N{EN DASH}"
 WEIGHTS = {
     "shipped": "trained weights, shipped with edge",
     "checkpoint": "weights of the checkpoint given",
@@ -159,9 +148,9 @@ def _shots(overlays: Sequence[Sequence[Overlay]], uris: list[str] | None) -> lis
                 "sound": any(one.emotion for one in overlay.seen),
                 "seen": [
                     {
-                        "short": _short(one.variant),
+                        "short": short_name(one.variant),
                         "words": one.words,
-                        "plane": one.emotion and [_minus(one.emotion.valence, 3), _minus(one.emotion.arousal, 3)],
+                        "plane": one.emotion and [minus(one.emotion.valence, 3), minus(one.emotion.arousal, 3)],
                         "uri": None if one.picture is None or uris is None else next(left),
                         "wh": None if one.picture is None else (one.picture.shape[1], one.picture.shape[0]),
                     }
@@ -198,10 +187,10 @@ def _about(facts: Facts) -> list[tuple[str, str]]:
     began = sorted({timing.began for timing in facts.timings if timing.began})
     files = sum(len(bundle.variants) for bundle in facts.bundles)
     rows = [
-        ("Exported", f"{_count(files, 'file')} of {_count(len(facts.bundles), 'model')}"),
-        ("By", f"edge {', '.join(_unique(bundle.edge for bundle in facts.bundles))}"),
-        ("On", "; ".join(_unique(_machine(bundle.machine) for bundle in facts.bundles))),
-        ("Measured", " to ".join(_unique(map(_when, (began[0], began[-1])))) if began else "by the export alone"),
+        ("Exported", f"{counted(files, 'file')} of {counted(len(facts.bundles), 'model')}"),
+        ("By", f"edge {', '.join(unique(bundle.edge for bundle in facts.bundles))}"),
+        ("On", "; ".join(unique(_machine(bundle.machine) for bundle in facts.bundles))),
+        ("Measured", " to ".join(unique(map(_when, (began[0], began[-1])))) if began else "by the export alone"),
     ]
     return [(name, words) for name, words in rows if words]
 
@@ -228,7 +217,7 @@ def _left_out(facts: Facts) -> list[str]:
     }
     lines = []
     for what, files in foreign.items():
-        told = [f"{file} (another file of that name)" if file in names else file for file in _unique(files)]
+        told = [f"{file} (another file of that name)" if file in names else file for file in unique(files)]
         if told:
             lines.append(f"{len(files)} {what} of other files: {', '.join(told[:8])}{'…' * (len(told) > 8)}")
     return lines
@@ -255,12 +244,12 @@ def _model(
         "devices": devices or _export_devices(group),
         "files": [_file(judged, devices, choice) for judged in group],
         "metric": qualities[0].metric if qualities else None,
-        "judged_on": _unique(_judged_on(found) for found in qualities),
-        "planes": _planes(number, points(group)),
-        "latencies": _latencies(number, rows, hashes),
-        "timings": [_timing(timing, hashes[timing.sha256]) for timing in rows],
-        "remarks": _remarks(rows, hashes),
-        "machines": _unique(f"{timing.device}: {timing.machine}" for timing in rows if timing.machine),
+        "judged_on": unique(_judged_on(found) for found in qualities),
+        "planes": planes(number, points(group)),
+        "latencies": latencies(number, rows, hashes),
+        "timings": [timing_row(timing, hashes[timing.sha256]) for timing in rows],
+        "remarks": remarks(rows, hashes),
+        "machines": unique(f"{timing.device}: {timing.machine}" for timing in rows if timing.machine),
         "profiles": [_profile(one, variant) for one, variant in profiles],
         "parity": [_parity(variant, bundle) for variant in bundle.variants],
         "searches": [_search(variant) for variant in bundle.variants if variant.trials],
@@ -283,7 +272,7 @@ def _budgets(group: Sequence[Judgement]) -> list[str]:
     """Return the budgets of a model's files in words, each with the files that it is for where there are several."""
     files: dict[str, list[str]] = {}
     for judged in group:
-        files.setdefault(_budget(judged.limits), []).append(_short(judged.variant))
+        files.setdefault(_budget(judged.limits), []).append(short_name(judged.variant))
     return [words if len(files) == 1 else f"{', '.join(names)}: {words}" for words, names in files.items()]
 
 
@@ -304,13 +293,13 @@ def _budget(limits: Limits) -> str:
 
 
 def _export_devices(group: Sequence[Judgement]) -> list[str]:
-    return _unique(judged.variant.best_device for judged in group if judged.variant.best_ms is not None)
+    return unique(judged.variant.best_device for judged in group if judged.variant.best_ms is not None)
 
 
 def _card(choice: Judgement | None, group: Sequence[Judgement]) -> dict[str, Any]:
     """Return what stands at a glance: the file to ship, or why there is none."""
     if choice is None:
-        nearest = _unique(f"{judged.variant.file}: {'; '.join(judged.why)}" for judged in group)
+        nearest = unique(f"{judged.variant.file}: {'; '.join(judged.why)}" for judged in group)
         return {"file": None, "words": "No file passes", "why": nearest[:3], "facts": []}
     variant, limits = choice.variant, choice.limits
     share = min(100.0, 100 * variant.size_bytes / max(limits.max_bytes, 1))
@@ -352,17 +341,17 @@ def _p90_or_interval(row: Timing) -> tuple[str, float | None]:
 
 def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -> dict[str, Any]:
     variant = judged.variant
-    latencies = [_cell(judged.timings.get(device)) for device in devices]
+    cells = [_cell(judged.timings.get(device)) for device in devices]
     if not devices and variant.best_ms is not None:
         busy = ", busy" if variant.best_busy else ""
-        latencies = [{"value": f"best {in_ms(variant.best_ms)}{busy}", "grade": variant.best_evidence}]
+        cells = [{"value": f"best {in_ms(variant.best_ms)}{busy}", "grade": variant.best_evidence}]
     quality = judged.quality
     return {
         "file": variant.file,
         "chosen": choice is judged,
         "size": f"{variant.size_bytes:,}",
         "share": f"{100 * variant.size_bytes / max(judged.limits.max_bytes, 1):.0f} %",
-        "latencies": latencies,
+        "latencies": cells,
         "value": NO_FIGURE if quality is None else _value(quality),
         "interval": "" if quality is None else _interval(quality),
         "loss": NO_FIGURE if quality is None else _loss(quality) or NO_FIGURE,
@@ -376,7 +365,7 @@ def _file(judged: Judgement, devices: Sequence[str], choice: Judgement | None) -
 def _cell(row: Timing | None) -> dict[str, Any]:
     if row is None:
         return {"value": NO_FIGURE, "grade": ""}
-    threads = _count(row.threads, "thread").replace(" ", "\N{NO-BREAK SPACE}")
+    threads = counted(row.threads, "thread").replace(" ", "\N{NO-BREAK SPACE}")
     return {"value": _p90_or_interval(row)[0].removesuffix(" ms"), "grade": row.evidence, "threads": threads}
 
 
@@ -393,14 +382,8 @@ def _loss(quality: Quality) -> str:
         return ""
     ends = ""
     if quality.drop_low is not None and quality.drop_high is not None:
-        ends = f" ({_minus(100 * quality.drop_low)} to {_minus(100 * quality.drop_high)})"
-    return f"loses {_minus(100 * quality.drop)} points{ends}"
-
-
-def _minus(value: float, digits: int = 1) -> str:
-    """Return a number with a real minus sign, and none before nothing."""
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+        ends = f" ({minus(100 * quality.drop_low)} to {minus(100 * quality.drop_high)})"
+    return f"loses {minus(100 * quality.drop)} points{ends}"
 
 
 def _judged_on(quality: Quality) -> str:
@@ -408,7 +391,7 @@ def _judged_on(quality: Quality) -> str:
     kind = "" if not quality.synthetic or "synthetic" in quality.data else "synthetic, "
     told = f"{quality.metric}: {meaning}; " if meaning else f"{quality.metric}: "
     return (
-        f"{told}{_count(quality.samples, 'sample')} of {kind}{quality.data}."
+        f"{told}{counted(quality.samples, 'sample')} of {kind}{quality.data}."
         f" Losses are against {quality.against}, on the same samples, with 95 % intervals."
     )
 
@@ -422,121 +405,6 @@ def _worst(variant: Variant) -> str | None:
     return f"{variant.parity[0].output} exact" if variant.parity else None
 
 
-# --- plots ----------------------------------------------------------------------
-
-
-def _planes(number: int, groups: Mapping[str, Sequence[Point]]) -> list[dict[str, Any]]:
-    """Return the pictures of size, latency and metric, one or two for each device."""
-    found = []
-    for count, (device, group) in enumerate(groups.items(), 1):
-        budgets = budgets_of(group, device)
-        grades = " and ".join(_unique(point.evidence for point in group))
-        what = "quickest inference of the export"
-        if group[0].judged.timings:
-            predicted = all(point.low_ms is not None for point in group)
-            what = "median of an inference and its interval" if predicted else "p90 of an inference and its bound"
-        svg = pareto_plot(group, budgets, device, f"m{number}p{count}")
-        words = f"Size and latency on {device}, {grades}: {what}."
-        found.append({"svg": svg, "words": words, "far": _far(group, budgets)})
-        if any(point.value is not None for point in group):
-            metric = next(point.judged.quality.metric for point in group if point.judged.quality is not None)
-            svg = metric_plot(group, budgets, device, f"m{number}q{count}")
-            found.append({"svg": svg, "words": f"Latency on {device}, {grades}, and {metric}.", "far": ""})
-    return found
-
-
-def _far(group: Sequence[Point], budgets: Budgets) -> str:
-    """Say which budgets are too far away to be drawn."""
-    sizes, times = [point.size_bytes for point in group], [point.high_ms or point.ms for point in group]
-    parts = [in_bytes(line.value) for line in budgets.sizes if line.value > FAR * max(sizes)]
-    parts += [f"{line.value:g} ms" for line in budgets.times if line.value > FAR * max(times)]
-    words = [f"The budget of {' and '.join(parts)} is far outside of the picture."] if parts else []
-    more = max(len(budgets.sizes) - MOST_LINES, 0) + max(len(budgets.times) - MOST_LINES, 0)
-    words += [f"{_count(more, 'looser budget')} are not drawn."] if more else []
-    return " ".join(words)
-
-
-def _latencies(number: int, rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[dict[str, Any]]:
-    found = []
-    order = list(hashes.values())
-    for count, device in enumerate(_unique(timing.device for timing in rows), 1):
-        usable = [row for row in rows if row.device == device and row.usable and row.typical_ms is not None]
-        usable.sort(key=lambda row: row.typical_ms or 0.0)
-        if not usable:
-            continue
-        labels = _labels(usable, hashes)
-        kinds = ["tflite" if hashes[row.sha256].target == "tflite" else "onnx" for row in usable]
-        drawn = list(zip(labels, kinds, usable, strict=True))
-        best = {variant.sha256: quickest([row for row in usable if row.sha256 == variant.sha256]) for variant in order}
-        frames = [
-            (label, row)
-            for label, row in zip(labels, usable, strict=True)
-            if len(row.stages) > 1 and row is best[row.sha256].get(device)
-        ]
-        grades = " and ".join(_unique(row.evidence for row in usable))
-        found.append(
-            {
-                "device": device,
-                "grades": grades,
-                "svg": latency_plot(drawn, device, f"m{number}l{count}"),
-                "predicted": all(row.infer is None for row in usable),
-                "stages": stages_plot(frames, device, f"m{number}s{count}") if frames else "",
-                "more": max(0, len(usable) - MOST_ROWS),
-            }
-        )
-    return found
-
-
-def _labels(rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[str]:
-    """Return the shortest labels that tell rows apart: file and threads, with the engine where two are alike."""
-    plain = [f"{_short(hashes[row.sha256])}, {_count(row.threads, 'thread')}" for row in rows]
-    return [
-        label if plain.count(label) == 1 else f"{label}, {row.engine}" for label, row in zip(plain, rows, strict=True)
-    ]
-
-
-def _short(variant: Variant) -> str:
-    return f"{variant.precision} {variant.target}"
-
-
-def _timing(row: Timing, variant: Variant) -> dict[str, Any]:
-    infer, frame = row.infer, row.frame
-    state = row.status if row.status not in ("complete", "predicted") else "busy" if row.busy else ""
-    predicted = row.infer is None and row.p50_ms is not None
-    return {
-        "file": _short(variant),
-        "device": row.device,
-        "engine": row.engine,
-        "threads": row.threads,
-        "p50": _maybe(row.p50_ms if predicted else infer.p50_ms if infer else None),
-        "p90": _between(row) or _maybe(infer.p90_ms if infer else None),
-        "p99": _maybe(infer.p99_ms if infer else None),
-        "frame": _maybe(frame.p90_ms if frame else None),
-        "load": _maybe(row.load_ms),
-        "memory": NO_FIGURE if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / 1e6:.0f}",
-        "runs": f"{infer.count:,}" if infer else NO_FIGURE,
-        "grade": row.evidence,
-        "state": state,
-    }
-
-
-def _between(row: Timing) -> str:
-    return "" if row.low_ms is None or row.high_ms is None else f"{in_ms(row.low_ms)} to {in_ms(row.high_ms)}"
-
-
-def _maybe(value: float | None) -> str:
-    return NO_FIGURE if value is None else in_ms(value)
-
-
-def _remarks(rows: Sequence[Timing], hashes: Mapping[str, Variant]) -> list[str]:
-    """Return what the rows say of themselves, each once, with the files that say it."""
-    where: dict[str, list[str]] = {}
-    for row in rows:
-        for reason in (*row.why, *row.notes):
-            where.setdefault(reason, []).append(f"{_short(hashes[row.sha256])} on {row.device}")
-    return [f"{', '.join(_unique(labels))}: {reason}" for reason, labels in where.items()]
-
-
 # --- tables ---------------------------------------------------------------------
 
 
@@ -545,7 +413,7 @@ def _profile(profile: ProfileShare, variant: Variant) -> dict[str, Any]:
     order = sorted(range(len(profile.layers)), key=lambda index: -profile.layers[index].time_share)
     layers = [_layer(index, layer, longest) for index, layer in enumerate(profile.layers, 1)]
     return {
-        "file": _short(variant),
+        "file": short_name(variant),
         "engine": profile.engine,
         "how": profile.how,
         "total": in_ms(profile.total_ms),
@@ -596,7 +464,7 @@ def _search(variant: Variant) -> dict[str, Any]:
                 "name": trial.name,
                 "size": NO_FIGURE if trial.size_bytes is None else f"{trial.size_bytes:,}",
                 "sqnr": NO_FIGURE if trial.least_sqnr_db is None else f"{trial.least_sqnr_db:.1f}",
-                "ms": _maybe(trial.latency_ms),
+                "ms": maybe_ms(trial.latency_ms),
                 "verdict": trial.verdict,
                 "reason": trial.reason,
             }
@@ -616,11 +484,3 @@ def _provenance(bundle: Bundle) -> list[tuple[str, str]]:
         ("Tools", ", ".join(f"{name} {version}" for name, version in sorted(bundle.tools.items()))),
     ]
     return [(name, words) for name, words in rows if words]
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one}{'s' * (number != 1)}"
-
-
-def _unique(words: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(words))
